@@ -1,0 +1,33 @@
+"""Errors of the service, by what the caller can do about them.
+
+    MonitorError
+    ├── ConfigError          a setting is wrong: exit with 2 and say which
+    ├── CaptureError         a source cannot be heard now: retry, for ever
+    ├── SinkUnavailable      a receiver cannot be reached now: keep the event, retry, for ever
+    ├── SinkRejected         a receiver will never take this event: drop it and count it
+    └── SpoolError           the spool's disk is unusable
+"""
+
+
+class MonitorError(Exception):
+    """Base of every error that the service raises on purpose."""
+
+
+class ConfigError(MonitorError):
+    """A setting is unknown, missing or impossible; the message names file, key and what is expected."""
+
+
+class CaptureError(MonitorError):
+    """A source is gone, busy, silent or unreadable; opening it again may help."""
+
+
+class SinkUnavailable(MonitorError):
+    """A receiver cannot take events now."""
+
+
+class SinkRejected(MonitorError):
+    """A receiver refuses this one event."""
+
+
+class SpoolError(MonitorError):
+    """The spool cannot be opened, read or written."""
