@@ -5,6 +5,9 @@ Durations come from the monotonic clock, dates from the wall clock, and audio ke
 
 import asyncio
 import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -35,3 +38,102 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Let so many seconds pass."""
         await asyncio.sleep(seconds)
+
+
+class DelayEnvelope:
+    """The smallest delay of the recent past, which jitter, always late, does not move.
+
+    State is the smallest delay in each of the last `window_seconds` one-second slots in which any was observed.
+    """
+
+    def __init__(self, window_seconds: int = 60) -> None:
+        self._window = window_seconds
+        self._slots: deque[tuple[int, float]] = deque()
+
+    def observe(self, now: float, delay: float) -> None:
+        """Take in a delay in seconds, seen at `now`."""
+        slot = int(now)
+        if self._slots and self._slots[-1][0] == slot:
+            delay = min(delay, self._slots.pop()[1])
+        self._slots.append((slot, delay))
+        while self._slots[0][0] <= slot - self._window:
+            self._slots.popleft()
+
+    @property
+    def smallest(self) -> float:
+        """Seconds; the delay of what came with the least of it."""
+        return min(delay for _, delay in self._slots)
+
+    def excess(self, slots: int) -> float:
+        """Seconds by which even the promptest arrival of the last full `slots` was later than before them."""
+        older = list(self._slots)[: -slots - 1]
+        recent = list(self._slots)[-slots - 1 : -1]
+        if not older or len(recent) < slots:
+            return 0.0
+        return min(delay for _, delay in recent) - min(delay for _, delay in older)
+
+
+class SampleClock:
+    """Dates for sample indices, learned from when samples arrive.
+
+    A sample cannot arrive before it was heard, so of all arrivals in the last minute the promptest ones tell when
+    index 0 was: jitter and bursts do not move the mapping, and the drift of a sound card's crystal is followed. The
+    wall clock is read when a date is asked for, so a step of it changes later dates only.
+
+    Attributes:
+        sample_rate: in Hz.
+    """
+
+    def __init__(self, sample_rate: int, clock: Clock) -> None:
+        if sample_rate < 1:
+            raise ValueError(f"need a sample rate of at least 1 Hz, got {sample_rate}")
+        self.sample_rate = sample_rate
+        self._clock = clock
+        self._created = clock.monotonic()
+        self._delays = DelayEnvelope()
+        self._observed = False
+
+    @classmethod
+    def fixed(cls, sample_rate: int, wall_start: float) -> "SampleClock":
+        """A clock for recordings: index 0 was at `wall_start`, seconds since 1970 UTC, and nothing is learned."""
+        return _FixedSampleClock(sample_rate, wall_start)
+
+    def observe(self, end: int) -> None:
+        """Take note that the samples before index `end` have arrived by now."""
+        now = self._clock.monotonic()
+        self._delays.observe(now, now - end / self.sample_rate)
+        self._observed = True
+
+    def monotonic(self, index: int) -> float:
+        """The monotonic time, in seconds, at which the sample was there to be had."""
+        zero = self._delays.smallest if self._observed else self._created
+        return zero + index / self.sample_rate
+
+    def utc(self, index: int) -> datetime:
+        """The date of the sample, aware, in UTC."""
+        offset = self._clock.wall() - self._clock.monotonic()
+        return datetime.fromtimestamp(self.monotonic(index) + offset, UTC)
+
+
+class _FixedSampleClock(SampleClock):
+    def __init__(self, sample_rate: int, wall_start: float) -> None:
+        super().__init__(sample_rate, _Stopped(wall_start))
+
+    def observe(self, end: int) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    """A clock that stands still."""
+
+    start: float
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def wall(self) -> float:
+        return self.start
+
+    async def sleep(self, seconds: float) -> None:
+        raise RuntimeError("nothing can wait on a stopped clock")

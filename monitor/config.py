@@ -1,17 +1,21 @@
 """Every setting, with its default, unit and limits: the one place that knows what a configuration may say.
 
-Order of precedence: defaults < TOML file < environment (`SSONDO_MQTT__HOST=…`).
+How a file and the environment become these values, and what is said of mistakes, is `config_loading`.
 """
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from ssondo_stream.bundle import slugify
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+TOPIC_PATTERN = r"^[^#+\s/]+(/[^#+\s/]+)*$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Score = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Rate = Annotated[int, Field(ge=4_000, le=384_000)]
@@ -21,7 +25,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 class Section(BaseModel):
     """A table of the file; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NodeSettings(Section):
@@ -35,9 +39,9 @@ class SourceBase(Section):
     """What every source has."""
 
     name: Name
-    gain_db: float = Field(0.0, ge=-120, le=120)
+    gain_db: float = Field(default=0.0, ge=-120, le=120)
     channel: Literal["mix"] | Annotated[int, Field(ge=0, le=255)] = "mix"
-    calibration_db: float | None = Field(None, ge=-200, le=300)  # dB SPL of a full-scale sine; none: no LAeq
+    calibration_db: float | None = Field(default=None, ge=-200, le=300)  # dB SPL of a full-scale sine; none: no LAeq
     flatline_seconds: Seconds = 20.0  # constant samples for so long: not listening
     silence_seconds: Seconds = 3.0  # no samples for so long: reopen
 
@@ -48,7 +52,7 @@ class MicrophoneSettings(SourceBase):
     kind: Literal["microphone"]
     device: str | int | None = None
     sample_rate: Rate | None = None  # default: the device's own
-    latency_seconds: float = Field(0.1, gt=0, le=2)
+    latency_seconds: float = Field(default=0.1, gt=0, le=2)
 
 
 class FileSettings(SourceBase):
@@ -66,7 +70,7 @@ class PipeSettings(SourceBase):
     kind: Literal["stdin", "pipe"]
     path: Path | None = None  # of the pipe
     sample_rate: Rate
-    channels: int = Field(1, ge=1, le=256)
+    channels: int = Field(default=1, ge=1, le=256)
     format: Literal["s16le", "s32le", "f32le"] = "s16le"
 
 
@@ -75,8 +79,8 @@ class NetworkSettings(SourceBase):
 
     kind: Literal["network"]
     url: SecretStr  # may hold a password
-    open_seconds: float = Field(5.0, gt=0, le=120)
-    read_seconds: float = Field(3.0, gt=0, le=120)
+    open_seconds: float = Field(default=5.0, gt=0, le=120)
+    read_seconds: float = Field(default=3.0, gt=0, le=120)
 
 
 class DemoSettings(SourceBase):
@@ -96,8 +100,8 @@ class ModelSettings(Section):
     """The student."""
 
     bundle: str = "default"  # name of a shipped bundle, or a folder
-    hop_columns: int = Field(1, ge=1, le=20)
-    threads: int = Field(1, ge=1, le=64)
+    hop_columns: int = Field(default=1, ge=1, le=20)
+    threads: int = Field(default=1, ge=1, le=64)
 
 
 class LabelSettings(Section):
@@ -110,8 +114,8 @@ class LabelSettings(Section):
     min_duration_seconds: Seconds | None = None
     hold_seconds: Seconds | None = None
     cool_down_seconds: Seconds | None = None
-    smooth_columns: int | None = Field(None, ge=1, le=20)
-    gate_dbfs: float | None = Field(None, ge=-200, le=0)
+    smooth_columns: int | None = Field(default=None, ge=1, le=20)
+    gate_dbfs: float | None = Field(default=None, ge=-200, le=0)
 
 
 class DetectionSettings(Section):
@@ -123,11 +127,19 @@ class DetectionSettings(Section):
     min_duration_seconds: Seconds | None = None
     hold_seconds: Seconds | None = None
     cool_down_seconds: Seconds = 0.0
-    smooth_columns: int = Field(1, ge=1, le=20)
-    gate_dbfs: float | None = Field(None, ge=-200, le=0)
-    early_windows: int = Field(1, ge=1, le=20)
-    settle_seconds: float = Field(10.0, gt=0, le=60)
-    labels: dict[str, LabelSettings] = Field(default_factory=dict)
+    smooth_columns: int = Field(default=1, ge=1, le=20)
+    gate_dbfs: float | None = Field(default=None, ge=-200, le=0)
+    early_windows: int = Field(default=1, ge=1, le=20)
+    settle_seconds: float = Field(default=10.0, gt=0, le=60)
+    labels: dict[str, LabelSettings] = Field(default_factory=dict)  # by slug
+
+    @field_validator("labels")
+    @classmethod
+    def _by_slug(cls, labels: dict[str, LabelSettings]) -> dict[str, LabelSettings]:
+        by_slug = {slugify(name): label for name, label in labels.items()}
+        if len(by_slug) < len(labels):
+            raise ValueError("each label once; two of these names mean the same label")
+        return by_slug
 
 
 class MqttSettings(Section):
@@ -137,7 +149,7 @@ class MqttSettings(Section):
     host: str | None = None
     port: Port | None = None  # default: 8883 with TLS, else 1883
     embedded_port: Port = 1883
-    base_topic: str = Field("ssondo", pattern=r"^[^#+\s/]+(/[^#+\s/]+)*$")
+    base_topic: str = Field(default="ssondo", pattern=TOPIC_PATTERN)
     client_id: str | None = None  # default: base topic and node
     username: str | None = None
     password: SecretStr | None = None
@@ -146,9 +158,9 @@ class MqttSettings(Section):
     ca_file: Path | None = None  # default: the system's authorities
     cert_file: Path | None = None
     key_file: Path | None = None
-    keepalive_seconds: int = Field(15, ge=5, le=3600)
-    timeout_seconds: float = Field(10.0, gt=0, le=120)
-    retry_max_seconds: float = Field(60.0, ge=1, le=3600)
+    keepalive_seconds: int = Field(default=15, ge=5, le=3600)
+    timeout_seconds: float = Field(default=10.0, gt=0, le=120)
+    retry_max_seconds: float = Field(default=60.0, ge=1, le=3600)
     late_seconds: Seconds = 30.0
 
 
@@ -156,7 +168,7 @@ class SpoolSettings(Section):
     """Where events wait until they are acknowledged."""
 
     path: Path | None = None  # default: spool.sqlite in the state directory
-    max_messages: int = Field(100_000, ge=100, le=10_000_000)
+    max_messages: int = Field(default=100_000, ge=100, le=10_000_000)
 
 
 class HttpSettings(Section):
@@ -172,3 +184,36 @@ class LogSettings(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+
+
+class Settings(Section):
+    """Everything; made by `config_loading.load_settings`, or by hand in tests."""
+
+    node: NodeSettings = Field(default_factory=NodeSettings)
+    source: tuple[SourceSettings, ...] = ()
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    detection: DetectionSettings = Field(default_factory=DetectionSettings)
+    mqtt: MqttSettings = Field(default_factory=MqttSettings)
+    spool: SpoolSettings = Field(default_factory=SpoolSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+
+def redacted(settings: Settings) -> dict[str, object]:
+    """The settings as plain JSON values, secrets starred out: fit for a log."""
+    return settings.model_dump(mode="json")
+
+
+def state_dir(settings: Settings, environ: Mapping[str, str]) -> Path:
+    """Where the service keeps its state; not created here.
+
+    In order: `node.state_dir`, `$STATE_DIRECTORY` (systemd), `$XDG_STATE_HOME/ssondo-monitor`,
+    `~/.local/state/ssondo-monitor`.
+    """
+    if settings.node.state_dir is not None:
+        return settings.node.state_dir
+    if given := environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])  # systemd separates several by colons
+    home = environ.get("XDG_STATE_HOME", "")
+    base = Path(home) if home.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local" / "state"
+    return base / "ssondo-monitor"

@@ -1,11 +1,11 @@
 """Errors of the service, by what the caller can do about them.
 
-    MonitorError
-    ├── ConfigError          a setting is wrong: exit with 2 and say which
-    ├── CaptureError         a source cannot be heard now: retry, for ever
-    ├── SinkUnavailable      a receiver cannot be reached now: keep the event, retry, for ever
-    ├── SinkRejected         a receiver will never take this event: drop it and count it
-    └── SpoolError           the spool's disk is unusable
+MonitorError
+├── ConfigError          a setting is wrong: exit with 2 and say which
+├── CaptureError         a source cannot be heard now: retry, for ever
+├── SinkUnavailable      a receiver cannot be reached now: keep the event, retry, for ever
+├── SinkRejected         a receiver will never take this event: drop it and count it
+└── SpoolError           the spool's disk is unusable
 """
 
 

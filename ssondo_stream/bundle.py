@@ -176,7 +176,7 @@ def _read_document(path: Path) -> dict[str, object]:
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not a readable JSON file: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise BundleError(f"{path}: expected a JSON object with \"format\": {FORMAT}")
+        raise BundleError(f'{path}: expected a JSON object with "format": {FORMAT}')
     return document
 
 
@@ -204,7 +204,7 @@ def _parse_spec(path: Path, document: Mapping[str, object], network_sha256: str)
     plain = {key: document[key] for key in known if key in document}
     return StudentSpec(
         **plain,  # type: ignore[arg-type]  # types are those of the JSON; __post_init__ and use refuse others
-        labels=tuple(Label(**label) for label in _objects(path, labels)),
+        labels=tuple(Label(**label) for label in _objects(path, labels)),  # type: ignore[arg-type]  # as above
         mel=MelConfig(**mel),
         network_sha256=network_sha256,
     )

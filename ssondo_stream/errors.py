@@ -1,9 +1,9 @@
 """Errors of the streaming library, by what the caller can do about them.
 
-    StreamError
-    ├── BundleError      the student's files: fetch or export them again
-    ├── AudioError       the audio that was handed in: fix its shape, type or rate
-    └── EngineError      the inference engine: install it, or choose another
+StreamError
+├── BundleError      the student's files: fetch or export them again
+├── AudioError       the audio that was handed in: fix its shape, type or rate
+└── EngineError      the inference engine: install it, or choose another
 """
 
 

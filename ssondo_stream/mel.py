@@ -71,14 +71,14 @@ def _hz_to_mel(hz: float) -> float:
 def _mel_to_hz(mel: NDArray[np.float32]) -> NDArray[np.float32]:
     """Inverse of `_hz_to_mel`, in float32."""
     above = np.float32(1000) * np.exp(np.float32(math.log(6.4) / 27) * (mel - np.float32(15)))
-    return np.where(mel < 15, np.float32(200 / 3) * mel, above).astype(np.float32)
+    return np.asarray(np.where(mel < 15, np.float32(200 / 3) * mel, above), np.float32)
 
 
 def _spread(low: float, high: float, count: int) -> NDArray[np.float32]:
     """`count` even steps in float32, counted from the nearer end."""
     first, last, index = np.float32(low), np.float32(high), np.arange(count, dtype=np.float32)
     step = (last - first) / np.float32(count - 1)
-    return np.where(index < count // 2, first + step * index, last - step * (count - 1 - index)).astype(np.float32)
+    return np.asarray(np.where(index < count // 2, first + step * index, last - step * (count - 1 - index)), np.float32)
 
 
 @cache
@@ -93,7 +93,7 @@ def filterbank(config: MelConfig) -> NDArray[np.float32]:
     width = np.diff(edges)
     slopes = edges - bins[:, None]
     filters = np.maximum(0, np.minimum(-slopes[:, :-2] / width[:-1], slopes[:, 2:] / width[1:]))
-    filters = (filters * (np.float32(2) / (edges[2:] - edges[:-2]))).astype(np.float32)
+    filters = np.asarray(filters * (np.float32(2) / (edges[2:] - edges[:-2])), np.float32)
     filters.flags.writeable = False
     return filters
 
@@ -120,7 +120,7 @@ def _transform(cut: Samples, config: MelConfig) -> Frames:
     spectrum = scipy.fft.rfft(cut * _window(config.n_fft))
     power = spectrum.real**2 + spectrum.imag**2
     mel = np.log(power @ filterbank(config) + np.float32(config.offset))
-    return (mel - np.float32(config.mean)) / np.float32(config.std)
+    return np.asarray((mel - np.float32(config.mean)) / np.float32(config.std), np.float32)
 
 
 class MelStream:

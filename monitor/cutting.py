@@ -1,0 +1,121 @@
+"""Cuts segments out of one label's column scores: hysteresis, minimum duration, hold and cool-down.
+
+It knows columns and nothing of windows, time or announcements, so it can be copied and run ahead on provisional scores.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Phase(Enum):
+    """Where a label stands."""
+
+    IDLE = "idle"
+    RISING = "rising"  # heard, not yet for the minimum duration
+    ACTIVE = "active"
+    FALLING = "falling"  # paused, for no longer than the hold
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a segment begins and ends, in scores and columns.
+
+    Attributes:
+        on, off: a segment begins at a score of `on` or above and lasts while scores are `off` or above.
+        minimum: columns from the first to the last, both included, that make a segment.
+        hold: columns below `off` that a segment may bridge.
+        cool_down: columns after a segment in which no other begins.
+    """
+
+    on: float
+    off: float
+    minimum: int = 1
+    hold: int = 0
+    cool_down: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.off <= self.on <= 1:
+            raise ValueError(f"need 0 <= off <= on <= 1, got off={self.off} on={self.on}")
+        if self.minimum < 1 or self.hold < 0 or self.cool_down < 0:
+            raise ValueError(
+                f"need minimum >= 1, hold >= 0, cool_down >= 0, got {self.minimum}, {self.hold}, {self.cool_down}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Columns `first` to `last`, both included, with the mean and the peak of the scores at `off` or above."""
+
+    first: int
+    last: int
+    score: float
+    peak: float
+
+    def overlaps(self, first: int, last: int) -> bool:
+        """Whether it shares a column with first to last, or touches them."""
+        return self.first <= last + 1 and first <= self.last + 1
+
+
+@dataclass(slots=True)
+class Cutter:
+    """Takes one score per column, in order, and returns the segments that end.
+
+    State is the phase, the columns of the segment so far, their sum and peak, and when the last segment ended.
+    """
+
+    limits: Limits
+    phase: Phase = Phase.IDLE
+    first: int = 0
+    last: int = 0
+    total: float = 0.0
+    count: int = 0
+    peak: float = 0.0
+    blocked_until: int | None = None
+
+    @property
+    def open(self) -> Segment | None:
+        """The segment that is long enough and has not ended."""
+        return self._segment() if self.phase in (Phase.ACTIVE, Phase.FALLING) else None
+
+    def step(self, column: int, score: float) -> Segment | None:
+        """Take the score of the next column; return the segment that it ended, if any."""
+        match self.phase:
+            case Phase.IDLE if score >= self.limits.on and not self._cooling(column):
+                self._begin(column, score)
+            case Phase.RISING | Phase.ACTIVE | Phase.FALLING if score >= self.limits.off:
+                self._extend(column, score)
+            case Phase.RISING if column - self.last > self.limits.hold:
+                self.phase = Phase.IDLE
+            case Phase.ACTIVE if self.limits.hold:
+                self.phase = Phase.FALLING
+            case Phase.ACTIVE | Phase.FALLING if column - self.last > self.limits.hold:
+                return self.finish()
+        return None
+
+    def finish(self) -> Segment | None:
+        """End here; return the open segment, if any."""
+        segment = self.open
+        self.phase = Phase.IDLE
+        if segment:
+            self.blocked_until = segment.last + self.limits.cool_down
+        return segment
+
+    def _begin(self, column: int, score: float) -> None:
+        self.phase = Phase.RISING
+        self.first = column
+        self.total, self.count, self.peak = 0.0, 0, 0.0
+        self._extend(column, score)
+
+    def _extend(self, column: int, score: float) -> None:
+        self.last = column
+        self.total += score
+        self.count += 1
+        self.peak = max(self.peak, score)
+        long_enough = column - self.first + 1 >= self.limits.minimum
+        self.phase = Phase.ACTIVE if long_enough else Phase.RISING
+
+    def _cooling(self, column: int) -> bool:
+        return self.blocked_until is not None and column <= self.blocked_until
+
+    def _segment(self) -> Segment:
+        return Segment(self.first, self.last, self.total / self.count, self.peak)

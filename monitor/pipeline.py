@@ -1,0 +1,83 @@
+"""One source's path from an audio block to detections: engine, detector, and the account of what was analysed.
+
+The service runs it in its worker thread, `replay` in a plain loop: the same blocks give the same detections.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from monitor.config import DetectionSettings
+from monitor.detection import Detection, EventDetector
+from monitor.rules import make_rules
+from ssondo_stream.engine import StreamingEngine, Student
+from ssondo_stream.types import AudioBlock, Prediction
+
+
+class Account(Protocol):
+    """Where the pipeline reports what became of the audio."""
+
+    def analyzed(self, seconds: float) -> None:
+        """So many seconds are in a prediction now."""
+
+    def gap(self, seconds: float, reason: str) -> None:
+        """So many captured seconds will never be in a prediction."""
+
+
+class Pipeline:
+    """Engine and detector of one source.
+
+    State is theirs, and the seconds that were accounted for.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        sample_rate: int,
+        detection: DetectionSettings,
+        account: Account,
+        *,
+        hop_columns: int = 1,
+        stage: Callable[[str], AbstractContextManager[None]] | None = None,
+        on_prediction: Callable[[Prediction], None] | None = None,
+    ) -> None:
+        self.spec = student.spec
+        self.sample_rate = sample_rate
+        self._stage = stage or (lambda _: nullcontext())
+        self._engine = StreamingEngine(student, sample_rate, hop_columns, stage)
+        self._detector = EventDetector(
+            make_rules(self.spec.labels, detection),
+            self.spec.column / self.spec.mel.sample_rate,
+            early_windows=detection.early_windows,
+            settle_seconds=detection.settle_seconds,
+        )
+        self._account = account
+        self._on_prediction = on_prediction
+        self._expected: int | None = None
+        self._pending = 0.0  # seconds pushed and not accounted for
+
+    def push(self, block: AudioBlock) -> list[Detection]:
+        """Take the next block; one that does not follow on the last ends open events first."""
+        detections = [] if block.start == self._expected or self._expected is None else self.close()
+        self._expected = block.end
+        self._pending += len(block.samples) / self.sample_rate
+        return detections + self._detect(self._engine.push(block), self._engine.pending)
+
+    def close(self) -> list[Detection]:
+        """Analyse what is left, end open events, and be ready for a new beginning."""
+        detections = self._detect(self._engine.flush(), 0.0)
+        self._expected = None
+        return detections + self._detector.close()
+
+    def _detect(self, predictions: list[Prediction], pending: float) -> list[Detection]:
+        self._account.analyzed(max(0.0, self._pending - pending))
+        self._pending = min(self._pending, pending)
+        detections: list[Detection] = []
+        if not predictions:
+            return detections
+        with self._stage("detect"):
+            for prediction in predictions:
+                if self._on_prediction:
+                    self._on_prediction(prediction)
+                detections += self._detector.update(prediction)
+        return detections

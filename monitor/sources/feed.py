@@ -1,0 +1,90 @@
+"""The hand-over from a thread that captures to the loop that reads.
+
+The thread may be a sound library's callback, so it only copies into a ring and wakes the loop; whatever the reader
+does, it neither waits nor grows.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+from monitor.errors import CaptureError
+from monitor.ring import RingBuffer
+from ssondo_stream.types import AudioBlock, Samples
+
+RING_SECONDS = 30
+MIN_BLOCK_SECONDS = 0.05
+MAX_BLOCK_SECONDS = 0.5
+
+
+class Feed:
+    """One opening of a source: samples from one thread, blocks to one coroutine.
+
+    The thread calls `open`, then `write` any number of times, then `fail`.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._failure: CaptureError | None = None
+        self._ring = RingBuffer(1)
+        self._cursor = 0
+        self.sample_rate = 0
+
+    @property
+    def end(self) -> int:
+        """Samples written so far."""
+        return self._ring.end
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the reader is so far behind that a thread that can wait should."""
+        return self._ring.end - self._cursor > self._ring.capacity // 2
+
+    def open(self, sample_rate: int) -> None:
+        """From the thread: audio of this rate will follow."""
+        self._ring = RingBuffer(RING_SECONDS * sample_rate)
+        self.sample_rate = sample_rate
+
+    def write(self, samples: Samples) -> None:
+        """From the thread: append samples [n]."""
+        self._ring.write(samples)
+        self._poke()
+
+    def fail(self, failure: CaptureError) -> None:
+        """From the thread: no more audio will come; the first failure counts."""
+        self._failure = self._failure or failure
+        self._poke()
+
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
+        """Yield what was written, in blocks of 0.05 to 0.5 s.
+
+        A reader that fell behind by more than the ring loses the older half of it in one piece, rather than a
+        little at every block.
+
+        Raises:
+            CaptureError: as given to `fail`, after all that was written before it.
+        """
+        while True:
+            await self._enough()
+            block = self._ring.read(self._cursor, self._cursor + int(MAX_BLOCK_SECONDS * self.sample_rate))
+            if block.start > self._cursor:
+                block = AudioBlock(self._ring.end - self._ring.capacity // 2, block.samples[:0])
+            self._cursor = block.end
+            if len(block.samples):
+                yield block
+
+    async def _enough(self) -> None:
+        while True:
+            self._wake.clear()
+            failure = self._failure
+            unread = self._ring.end - self._cursor
+            if unread and (failure or unread >= MIN_BLOCK_SECONDS * self.sample_rate):
+                return
+            if failure:
+                raise failure
+            await self._wake.wait()
+
+    def _poke(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+            self._loop.call_soon_threadsafe(self._wake.set)

@@ -1,0 +1,70 @@
+"""The pieces that convolutional students are made of.
+
+Names and nesting follow the published checkpoints, so that their tensors load by name.
+"""
+
+from torch import Tensor, nn
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Round a channel count to a multiple of `divisor`, never below 90 % of `value`."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+class ConvNormActivation(nn.Sequential):
+    """Convolution without bias, batch norm, activation; padded so that stride 1 keeps the size."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        activation: type[nn.Module] | None = nn.Hardswish,
+        momentum: float = 0.01,
+    ) -> None:
+        padding = (kernel - 1) // 2 * dilation
+        conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, dilation, groups, bias=False)
+        norm = nn.BatchNorm2d(channels_out, eps=1e-3, momentum=momentum)
+        super().__init__(conv, norm, *([activation()] if activation else []))
+
+
+class ChannelGate(nn.Module):
+    """Scales each channel by a gate computed from the mean over frequency and time."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gate [batch, channels, freq, time]."""
+        gate = self.fc2(self.fc1(x.mean((2, 3))).relu()).sigmoid()
+        return x * gate[:, :, None, None]
+
+
+class SqueezeExcite(nn.Module):
+    """The channel gate under the name that it has in published checkpoints."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.conc_se_layers = nn.ModuleList([ChannelGate(channels, hidden)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gate [batch, channels, freq, time]."""
+        gated: Tensor = self.conc_se_layers[0](x)
+        return gated
+
+
+def initialise(module: nn.Module) -> None:
+    """Published initial weights: Kaiming fan-out for convolutions, N(0, 0.01) for linear layers."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out")
+        elif isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, 0, 0.01)
+            nn.init.zeros_(part.bias)
