@@ -86,6 +86,12 @@ class SourceTask:
         self.gaps: Counter[str] = Counter()
 
     @property
+    def slugs(self) -> Sequence[str]:
+        """Labels that are watched for."""
+        labels, settings = self._shared.student.spec.labels, self._shared.detection.labels
+        return [x.slug for x in labels if x.slug not in settings or settings[x.slug].enabled]
+
+    @property
     def troubles(self) -> Sequence[str]:
         """Why the source cannot be trusted now; nothing if it can."""
         if not self.up:

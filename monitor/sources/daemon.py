@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from monitor.errors import CaptureError
@@ -41,14 +42,14 @@ class Hand:
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.wrap_future(future)
-        except TimeoutError:
-            raise CaptureError(f"source {self._name}: no answer from the sound system for {seconds:g} s") from None
-        except asyncio.CancelledError:
+        except (TimeoutError, asyncio.CancelledError) as error:
             if late is not None and not future.cancel() and future.exception() is None:
-                self._start(lambda: late(future.result()) and None)
-            raise
+                self._start(partial(late, future.result()))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise CaptureError(f"source {self._name}: no answer from the sound system for {seconds:g} s") from None
 
-    def _start(self, target: Callable[[], None]) -> None:
+    def _start(self, target: Callable[[], object]) -> None:
         self._thread = threading.Thread(target=target, name=f"hand of {self._name}", daemon=True)
         self._thread.start()
 

@@ -1,0 +1,31 @@
+# What people and CI run. Everything is made in .venv; nothing outside this folder is touched but system packages.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check bench format clean
+
+run: ## set up a fresh machine and run the monitor
+	@PYTHON=$(PYTHON) deploy/setup.sh run
+	@$(BIN)/ssondo-monitor run $(if $(CONFIG),--config $(CONFIG))
+
+test: ## set up everything the tests need and run them all
+	@PYTHON=$(PYTHON) deploy/setup.sh test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: ## formatting, lint and types
+	@PYTHON=$(PYTHON) deploy/setup.sh test
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: ## speed, memory and latency, as a table
+	@PYTHON=$(PYTHON) deploy/setup.sh test
+	@$(BIN)/python -m tests.bench
+
+format:
+	@$(BIN)/ruff check --fix-only -q .
+	@$(BIN)/ruff format -q .
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

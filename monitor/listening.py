@@ -1,0 +1,206 @@
+"""Listens to one source for years: opens it, watches it, opens it again, and accounts for every second.
+
+Nothing heard is not the same as not listening, so a source is up only while its samples arrive, and what was missed
+is counted with a reason.
+"""
+
+import asyncio
+import logging
+import random as _random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from monitor.clock import Clock, SampleClock
+from monitor.config import DemoSettings, FileSettings, SourceSettings
+from monitor.errors import CaptureError
+from monitor.flatline import FlatlineWatch
+from monitor.sources import AudioSource, open_source
+from ssondo_stream.types import AudioBlock
+
+log = logging.getLogger(__name__)
+
+BACKOFF_SECONDS = 0.2
+BACKOFF_CAP_SECONDS = 4.0
+"""With the time that opening takes, a device that returns is heard within five seconds."""
+STEADY_SECONDS = 5.0
+"""A source that was heard for so long is opened again without delay."""
+MARGIN_SECONDS = 0.5
+"""What an outage's account leaves open until its end, because the first block reaches back into it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """The source was lost: what was going on has ended, as far as we know.
+
+    Attributes:
+        reason: one line for people.
+    """
+
+    reason: str
+
+
+class SourceObserver(Protocol):
+    """Is told how listening goes."""
+
+    def captured(self, seconds: float) -> None:
+        """So much audio was heard."""
+
+    def gap(self, seconds: float, reason: str) -> None:
+        """So much was not: `outage`, `lost` by the device, or an `overrun` because we fell behind."""
+
+    def restarted(self) -> None:
+        """The source was lost and is heard again."""
+
+    def state(self, up: bool, flat: bool, detail: str) -> None:
+        """The state has changed: audio arrives, it is constant, and what is wrong."""
+
+
+class Listener:
+    """Blocks of one source for as long as it lasts. State is the account of what was heard, missed and told.
+
+    Time runs on over an outage: the next block starts later by as many samples as were missed, so that the samples
+    captured and those in gaps together are the index reached. After an outage the source may come back with another
+    sample rate; indices then go on in the new rate. So look at `sample_rate` and `clock` again with the first block
+    after an `Interruption`; between interruptions they stay.
+
+    Attributes:
+        sample_rate: in Hz, of the block yielded last.
+        clock: dates for that block's indices.
+    """
+
+    def __init__(
+        self,
+        settings: SourceSettings,
+        clock: Clock,
+        observer: SourceObserver,
+        *,
+        opener: Callable[[SourceSettings, Clock], AudioSource] = open_source,
+        random: Callable[[], float] = _random.random,
+    ) -> None:
+        self.sample_rate = 0
+        self.clock = SampleClock(1, clock)
+        self._settings = settings
+        self._now = clock
+        self._observer = observer
+        self._opener = opener
+        self._random = random
+        self._end = 0
+        self._lost_at: float | None = None
+        self._accounted = 0.0
+        self._heard = False
+        self._flatline = FlatlineWatch()
+        self._told: tuple[bool, bool, str] | None = None
+
+    async def blocks(self) -> AsyncGenerator[AudioBlock | Interruption, None]:
+        """Yield the source's blocks, of at most half a second, and an `Interruption` each time it is lost.
+
+        Ends only where a source has ended for good, as files do.
+
+        Raises:
+            CaptureError: a source that is not live, such as a file, cannot be read.
+        """
+        source = self._opener(self._settings, self._now)
+        failures = 0
+        while True:
+            begun = self._end
+            try:
+                async with aclosing(self._session(source)) as session:
+                    async for block in session:
+                        yield block
+                return
+            except CaptureError as error:
+                if not source.live:
+                    raise
+                reason = str(error)
+            steady = self._end - begun >= STEADY_SECONDS * max(1, self.sample_rate)
+            failures = 1 if steady else failures + 1
+            if self._lose(reason):
+                yield Interruption(reason)
+            await self._now.sleep(self._backoff(failures))
+
+    async def _session(self, source: AudioSource) -> AsyncGenerator[AudioBlock, None]:
+        """The blocks of one opening, on the listener's own index."""
+        base: int | None = None
+        patience = source.open_seconds + self._settings.silence_seconds
+        async with aclosing(source.blocks()) as blocks:
+            while (block := await self._next(blocks, source, patience)) is not None:
+                if base is None:
+                    base = self._resume(source, block) - block.start
+                    patience = self._settings.silence_seconds
+                yield self._account(AudioBlock(base + block.start, block.samples), source.gap_reason)
+                self.clock.observe(base + source.arrived)
+
+    async def _next(
+        self, blocks: AsyncGenerator[AudioBlock, None], source: AudioSource, seconds: float
+    ) -> AudioBlock | None:
+        watched = source.live and self._settings.silence_seconds > 0
+        try:
+            async with asyncio.timeout(seconds if watched else None):
+                return await anext(blocks, None)
+        except TimeoutError:
+            raise CaptureError(f"source {source.name}: no samples for {seconds:g} s") from None
+
+    def _resume(self, source: AudioSource, first: AudioBlock) -> int:
+        """The index at which the first block of an opening belongs."""
+        if source.sample_rate != self.sample_rate:
+            self._take_rate(source.sample_rate)
+        if self._lost_at is not None:
+            missed = self._now.monotonic() - self._lost_at - len(first.samples) / self.sample_rate
+            samples = round(max(missed, self._accounted) * self.sample_rate)
+            self._observer.gap(samples / self.sample_rate - self._accounted, "outage")
+            self._end += samples
+        self.clock.observe(self._end + len(first.samples))
+        if self._heard:
+            self._observer.restarted()
+        self._heard, self._lost_at, self._accounted = True, None, 0.0
+        return self._end
+
+    def _take_rate(self, sample_rate: int) -> None:
+        if self.sample_rate:
+            self._end = round(self._end * sample_rate / self.sample_rate)
+        self.sample_rate = sample_rate
+        settings = self._settings
+        if isinstance(settings, FileSettings | DemoSettings) and not settings.realtime:
+            self.clock = SampleClock.fixed(sample_rate, self._now.wall())
+        else:
+            self.clock = SampleClock(sample_rate, self._now)
+
+    def _account(self, block: AudioBlock, gap_reason: str) -> AudioBlock:
+        if block.start > self._end:
+            self._observer.gap((block.start - self._end) / self.sample_rate, gap_reason)
+            self._flatline.reset()
+        self._end = block.end
+        self._observer.captured(len(block.samples) / self.sample_rate)
+        limit = self._settings.flatline_seconds
+        flat = 0 < limit * self.sample_rate <= self._flatline.push(block.samples)
+        self._tell(True, flat, f"the signal has been constant for {limit:g} s; is it muted?" if flat else "")
+        return block
+
+    def _lose(self, reason: str) -> bool:
+        """Account for the outage so far; says whether the source was heard until now."""
+        now = self._now.monotonic()
+        interrupted = self._lost_at is None and self._heard
+        if self._lost_at is None:
+            self._lost_at = min(now, self.clock.monotonic(self._end)) if self._heard else now
+            self._flatline.reset()
+        so_far = max(self._accounted, now - self._lost_at - MARGIN_SECONDS)
+        if so_far > self._accounted:
+            self._observer.gap(so_far - self._accounted, "outage")
+        self._accounted = so_far
+        self._tell(False, False, reason)
+        return interrupted
+
+    def _backoff(self, failures: int) -> float:
+        longest = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16))
+        return longest * (0.5 + 0.5 * self._random())
+
+    def _tell(self, up: bool, flat: bool, detail: str) -> None:
+        if (up, flat, detail) == self._told:
+            return
+        self._told = (up, flat, detail)
+        level = logging.INFO if up and not flat else logging.WARNING
+        phrase = "source heard" if up and not flat else "source flat" if up else "source lost"
+        log.log(level, phrase, extra={"source": self._settings.name, "detail": detail})
+        self._observer.state(up, flat, detail)

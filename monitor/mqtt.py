@@ -1,0 +1,189 @@
+"""The MQTT sink: topics, retained states, and a connection that is renewed for ever.
+
+Subscribers must be able to tell silence from absence: on connect the retained states are set right first, then `online`
+is said, and the broker says `offline` for a service that vanishes.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+from monitor.backoff import Backoff
+from monitor.clock import Clock
+from monitor.config import MqttSettings
+from monitor.errors import ConfigError, SinkUnavailable
+from monitor.events import Event
+from monitor.mqtt_link import Link, Message, connect, parameters
+
+log = logging.getLogger(__name__)
+
+Publish: TypeAlias = Callable[[Message], Awaitable[None]]
+
+
+class MqttSink:
+    """Publishes events and states of this node.
+
+    State is the retained states, which are published anew on each connection, and an outbox of states that changed.
+
+    Attributes:
+        published: events handed to the broker, repeats counted.
+        acked: events that the broker acknowledged.
+        detail: why there is no connection; None while there is one.
+    """
+
+    name = "mqtt"
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        node: str,
+        clock: Clock,
+        *,
+        on_connect: Callable[[Publish], Awaitable[None]] | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """Connect nowhere yet, see `run`.
+
+        Args:
+            settings: of the broker.
+            node: names this sensor in topics.
+            clock: lets the waits between attempts pass.
+            on_connect: publishes more on each connection, after the states and before `online`.
+            backoff: waits between attempts.
+        """
+        self.published = 0
+        self.acked = 0
+        self.detail: str | None = "not connected yet"
+        self._settings = settings
+        self._node = node
+        self._clock = clock
+        self._on_connect = on_connect
+        self._backoff = backoff or Backoff(0.5, settings.retry_max_seconds)
+        self._topic = f"{settings.base_topic}/{node}"
+        self._states: dict[str, Message] = {}
+        self._outbox: dict[str, Message] = {}
+        self._changed = asyncio.Event()
+        self._link: Link | None = None
+        self._up = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has been told that this node is online, and the link seems to hold."""
+        return self._link is not None
+
+    async def run(self) -> None:
+        """Keep a connection, for ever, until `close` or cancellation; both say `offline` first."""
+        self._task = asyncio.create_task(self._keep_connected(), name="mqtt connection")
+        try:
+            await self._task
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+
+    async def close(self) -> None:
+        """Publish what changed and `offline`, and end `run`; within about 2 s whatever the broker does."""
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=2 * _FAREWELL_SECONDS)
+
+    async def ready(self) -> None:
+        """Return once connected."""
+        await self._up.wait()
+
+    async def send(self, event: Event) -> None:
+        """Publish an event; return once the broker has it.
+
+        Raises:
+            SinkUnavailable: there is no connection, or it was lost before the acknowledgement.
+            SinkRejected: no broker can take it.
+        """
+        link = self._link
+        if link is None:
+            raise SinkUnavailable(f"mqtt: {self.detail}")
+        self.published += 1
+        await link.publish(Message(f"{self._topic}/{event.source}/event", event.to_json()))
+        self.acked += 1
+
+    def retain(self, subtopic: str, payload: str | bytes) -> None:
+        """Set a retained state below this node's topic, now or as soon as there is a connection; empty clears it."""
+        body = payload.encode() if isinstance(payload, str) else payload
+        message = Message(f"{self._topic}/{subtopic}", body, retain=True)
+        if self._states.get(message.topic) != message:
+            self._states[message.topic] = message
+            self._post(message)
+
+    def level(self, source: str, dbfs: float, laeq_dba: float | None) -> None:
+        """Publish a source's loudness once, unless there is no connection."""
+        if self.connected:
+            values = {"dbfs": round(dbfs, 1), "laeq_dba": None if laeq_dba is None else round(laeq_dba, 1)}
+            body = json.dumps(values, allow_nan=False).encode()
+            self._post(Message(f"{self._topic}/{source}/level", body, qos=0))
+
+    def _post(self, message: Message) -> None:
+        self._outbox[message.topic] = message
+        self._changed.set()
+
+    async def _keep_connected(self) -> None:
+        while True:
+            try:
+                await self._session()
+            except (SinkUnavailable, ConfigError) as error:
+                self._tell(str(error))
+            await self._clock.sleep(self._backoff.next())
+
+    async def _session(self) -> None:
+        target = await asyncio.to_thread(parameters, self._settings, self._node)
+        async with connect(target, self._availability("offline")) as link:
+            try:
+                await self._greet(link)
+                self._link, self.detail = link, None
+                self._up.set()
+                self._backoff.reset()
+                log.info("mqtt connected: broker=%s tls=%s", target.address, target.tls is not None)
+                await link.while_up(self._keep_publishing(link))
+            except asyncio.CancelledError:
+                await self._farewell(link)
+                raise
+            finally:
+                self._up.clear()
+                self._link = None
+
+    async def _greet(self, link: Link) -> None:
+        self._outbox.clear()
+        await asyncio.gather(*(link.publish(state) for state in self._states.values()))
+        if self._on_connect is not None:
+            await self._on_connect(link.publish)
+        await link.publish(self._availability("online"))
+
+    async def _keep_publishing(self, link: Link) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._empty_outbox(link)
+
+    async def _empty_outbox(self, link: Link) -> None:
+        while self._outbox:
+            await link.publish(self._outbox.pop(next(iter(self._outbox))))
+
+    async def _farewell(self, link: Link) -> None:
+        with suppress(SinkUnavailable, TimeoutError):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await self._empty_outbox(link)
+                await link.publish(self._availability("offline"))
+
+    def _availability(self, payload: str) -> Message:
+        return Message(f"{self._topic}/availability", payload.encode(), retain=True)
+
+    def _tell(self, reason: str) -> None:
+        if reason != self.detail:
+            log.warning("mqtt unavailable, events wait in the spool: %s", reason)
+        self.detail = reason
+
+
+_FAREWELL_SECONDS = 1.0

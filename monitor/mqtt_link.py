@@ -1,0 +1,245 @@
+"""One connection to an MQTT broker, from its settings to the reason why it ended.
+
+The one place that knows aiomqtt, which neither reconnects nor tells why in words that help; the rest is `monitor.mqtt`.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import aiomqtt
+
+from monitor.config import MqttSettings
+from monitor.errors import ConfigError, SinkRejected, SinkUnavailable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is published: QoS 1 is acknowledged by the broker, 0 is not."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """All that a connection needs, with every file read."""
+
+    host: str
+    port: int
+    client_id: str
+    keepalive_seconds: int
+    timeout_seconds: float
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def address(self) -> str:
+        """For people."""
+        return f"{self.host}:{self.port}"
+
+
+def parameters(settings: MqttSettings, node: str) -> Parameters:
+    """Work out a connection, reading the password's and the certificates' files; may take some milliseconds.
+
+    Raises:
+        ConfigError: a file is missing or wrong, or settings contradict each other; the message names them.
+    """
+    loopback = settings.host is None
+    default_port = settings.embedded_port if loopback else 8883 if settings.tls else 1883
+    return Parameters(
+        host=settings.host or "127.0.0.1",
+        port=settings.port or default_port,
+        client_id=settings.client_id or f"{settings.base_topic}-{node}".replace("/", "-"),
+        keepalive_seconds=settings.keepalive_seconds,
+        timeout_seconds=settings.timeout_seconds,
+        username=settings.username,
+        password=_password(settings),
+        tls=_tls(settings),
+    )
+
+
+class Link:
+    """An open connection. State is whether it was lost, and why."""
+
+    def __init__(self, client: aiomqtt.Client, parameters: Parameters) -> None:
+        self._client = client
+        self._address = parameters.address
+        self._timeout = parameters.timeout_seconds
+        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def publish(self, message: Message) -> None:
+        """Publish; with QoS 1, return once the broker has it. Calls under way together keep their order.
+
+        Raises:
+            SinkUnavailable: the link was lost, or no acknowledgement came in time, which ends the link.
+            SinkRejected: no broker can take such a message.
+        """
+        await self.while_up(self._publish(message))
+
+    async def while_up(self, work: Coroutine[None, None, T]) -> T:
+        """Do work for as long as the link holds.
+
+        Raises:
+            SinkUnavailable: the link was lost first; the work is cancelled.
+        """
+        task = asyncio.create_task(work)
+        either: set[asyncio.Future[T] | asyncio.Future[str]] = {task, self._lost}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise SinkUnavailable(self._lost.result())
+        finally:
+            task.cancel()
+
+    def lose(self, reason: str) -> None:
+        """Give the link up; the first reason counts."""
+        if not self._lost.done():
+            self._lost.set_result(reason)
+
+    async def listen(self) -> None:
+        """Notice the end of the connection; returns then."""
+        try:
+            async for _ in self._client.messages:
+                pass  # nothing is subscribed to
+        except aiomqtt.MqttError as error:
+            self.lose(f"{self._address} closed the connection: {error.__cause__ or error}")
+
+    async def _publish(self, message: Message) -> None:
+        try:
+            await self._client.publish(message.topic, message.payload, message.qos, message.retain)
+        except aiomqtt.MqttCodeError as error:
+            self.lose(f"{self._address} is gone: {error}")
+            raise SinkUnavailable(self._lost.result()) from error
+        except aiomqtt.MqttError as error:  # the one other: no answer in time
+            self.lose(f"{self._address} acknowledged nothing for {self._timeout:g} s")
+            raise SinkUnavailable(self._lost.result()) from error
+        except ValueError as error:
+            raise SinkRejected(f"cannot be published on {message.topic}: {error}") from error
+
+
+@asynccontextmanager
+async def connect(parameters: Parameters, will: Message) -> AsyncIterator[Link]:
+    """Open a connection, and close it on leaving.
+
+    Connecting is bounded by the library's own timeouts: it happens in a thread, and abandoning that would leave a
+    second client of our name behind.
+
+    Raises:
+        SinkUnavailable: it could not be opened; the message says why and what to do.
+    """
+    client = aiomqtt.Client(
+        parameters.host,
+        parameters.port,
+        username=parameters.username,
+        password=parameters.password,
+        identifier=parameters.client_id,
+        keepalive=parameters.keepalive_seconds,
+        timeout=parameters.timeout_seconds,
+        will=aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
+        tls_context=parameters.tls,
+        max_inflight_messages=_IN_FLIGHT,
+    )
+    client.pending_calls_threshold = _MANY
+    try:
+        async with client:
+            link = Link(client, parameters)
+            listener = asyncio.create_task(link.listen(), name="mqtt listen")
+            try:
+                yield link
+            finally:
+                listener.cancel()
+    except aiomqtt.MqttError as error:
+        raise SinkUnavailable(_reason(error, parameters)) from error
+
+
+_IN_FLIGHT = 64  # some brokers take no more than 100
+_MANY = 10_000  # calls under way before the library warns: all retained states are published at once
+
+
+def _password(settings: MqttSettings) -> str | None:
+    if settings.password is not None and settings.password_file is not None:
+        raise ConfigError("[mqtt] password and password_file are both set: keep one")
+    if settings.password_file is not None:
+        try:
+            return settings.password_file.read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unusable("password_file", settings.password_file, error) from error
+    return settings.password.get_secret_value() if settings.password is not None else None
+
+
+def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
+    files = {key: getattr(settings, key) for key in ("ca_file", "cert_file", "key_file")}
+    if not settings.tls:
+        if given := [key for key, path in files.items() if path is not None]:
+            raise ConfigError(f"[mqtt] {given[0]} needs tls = true")
+        return None
+    for name, file in files.items():
+        _check_readable(name, file)
+    try:
+        context = ssl.create_default_context(cafile=files["ca_file"])
+    except ssl.SSLError as error:
+        raise _unusable("ca_file", files["ca_file"], "holds no PEM certificate") from error
+    if settings.key_file is not None and settings.cert_file is None:
+        raise ConfigError("[mqtt] key_file needs cert_file")
+    if settings.cert_file is not None:
+        try:  # an empty pass phrase, lest OpenSSL asks on the terminal
+            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
+        except ssl.SSLError as error:
+            key = settings.key_file or settings.cert_file
+            what = f"does not hold, unencrypted, the PEM key of cert_file {settings.cert_file}"
+            raise _unusable("key_file", key, what) from error
+    return context
+
+
+def _check_readable(key: str, path: Path | None) -> None:
+    try:
+        if path is not None:
+            path.read_bytes()
+    except OSError as error:
+        raise _unusable(key, path, error) from error
+
+
+def _unusable(key: str, path: Path | None, error: Exception | str) -> ConfigError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return ConfigError(f"[mqtt] {key} {path}: {reason}")
+
+
+def _reason(error: aiomqtt.MqttError, parameters: Parameters) -> str:
+    """Why there is no connection, and what to do."""
+    code = getattr(error, "rc", None)
+    if getattr(code, "value", code) in _REFUSED:
+        return f"{parameters.address} refuses user or password: check [mqtt] username and password"
+    for cause in _causes(error):
+        for kind, text in _TROUBLES.items():
+            if isinstance(cause, kind):
+                return text.format(address=parameters.address, host=parameters.host, cause=cause)
+    return f"{parameters.address}: {error}"
+
+
+_REFUSED = (4, 5, 134, 135)  # bad user name or password, not authorised: CONNACK codes of MQTT 3 and 5
+_TROUBLES: Mapping[type[Exception], str] = {  # the special before the general
+    ssl.SSLCertVerificationError: "{address} shows a certificate that does not hold: {cause.verify_message}; "
+    "check [mqtt] host, and ca_file, which names the authority to trust",
+    ssl.SSLError: "{address} fails at TLS: {cause.reason}; check [mqtt] port, tls, cert_file and key_file",
+    ConnectionRefusedError: "nothing listens at {address}: start the broker, or check [mqtt] host and port",
+    socket.gaierror: "host {host!r} has no address: check [mqtt] host and the name service",
+    TimeoutError: "{address} does not answer: check [mqtt] host and port, and the network",
+}
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,133 @@
+"""Raw PCM from standard input or a named pipe.
+
+It is read when the loop finds something to read and the pipeline has time, so nothing is queued here: a program that
+writes faster than we hear waits, as on any pipe.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import numpy as np
+
+from monitor.clock import Clock
+from monitor.config import PipeSettings
+from monitor.errors import CaptureError
+from monitor.sources.shaping import Shaper
+from ssondo_stream.types import AudioBlock, Samples
+
+FORMATS: Final = {"s16le": ("<i2", 2.0**15), "s32le": ("<i4", 2.0**31), "f32le": ("<f4", 1.0)}
+BLOCK_SECONDS = 0.1
+log = logging.getLogger(__name__)
+
+
+class PipeSource:
+    """PCM frames without a header; see `AudioSource` for the attributes.
+
+    State is the beginning of a frame whose rest has not come yet. On standard input it outlives a reopening,
+    because nobody would start the stream anew there.
+    """
+
+    live = True
+    open_seconds = 0.0
+    gap_reason = "lost"
+
+    def __init__(self, settings: PipeSettings, clock: Clock) -> None:
+        self.name = settings.name
+        self.sample_rate = settings.sample_rate
+        self.arrived = 0
+        self._settings = settings
+        dtype, self._full_scale = FORMATS[settings.format]
+        self._dtype = np.dtype(dtype)
+        self._frame = settings.channels * self._dtype.itemsize
+        self._tail = b""
+
+    @property
+    def _origin(self) -> str:
+        return str(self._settings.path or "standard input")
+
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
+        """Yield what is written to the pipe; standard input ends for good, a named pipe awaits its next writer.
+
+        Raises:
+            CaptureError: there is no such pipe, or its writer has closed it.
+        """
+        shape = Shaper(self._settings, self._settings.channels)
+        self.arrived = 0
+        async for frames in self._read_frames():
+            start, self.arrived = self.arrived, self.arrived + len(frames)
+            yield AudioBlock(start, shape(frames))
+        self._report_tail()
+        if self._settings.path is not None:
+            raise CaptureError(f"source {self.name}: the writer of {self._origin} has closed it; waiting for another")
+
+    async def _read_frames(self) -> AsyncGenerator[Samples, None]:
+        """Frames [n, channels], full scale 1; what is less than half a block waits for more."""
+        size = max(1, int(BLOCK_SECONDS * self.sample_rate)) * self._frame
+        with self._opened() as pipe:
+            while data := await _read(pipe, size):
+                self._tail += data
+                if len(self._tail) >= size // 2:
+                    yield self._take()
+        if len(self._tail) >= self._frame:
+            yield self._take()
+
+    def _take(self) -> Samples:
+        whole = len(self._tail) - len(self._tail) % self._frame
+        data, self._tail = self._tail[:whole], self._tail[whole:]
+        values = np.frombuffer(data, self._dtype).reshape(-1, self._settings.channels)
+        return (values / self._full_scale).astype(np.float32)
+
+    def _report_tail(self) -> None:
+        if self._tail:
+            fields = {"source": self.name, "bytes": len(self._tail), "frame_bytes": self._frame}
+            log.warning("stream ended within a frame: check format and channels", extra=fields)
+        self._tail = b""
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        if self._settings.path is None:
+            yield 0
+            return
+        self._tail = b""
+        try:
+            pipe = os.open(self._settings.path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            raise CaptureError(
+                f"source {self.name}: cannot open {self._origin}: {error.strerror}; make it with mkfifo"
+            ) from error
+        try:
+            yield pipe
+        finally:
+            os.close(pipe)
+
+
+@contextmanager
+def _watched(descriptor: int) -> Iterator[asyncio.Event]:
+    """An event that is set once there is something to read; regular files, which cannot be watched, always have."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(descriptor, ready.set)
+    except PermissionError:
+        ready.set()
+    try:
+        yield ready
+    finally:
+        loop.remove_reader(descriptor)
+
+
+async def _read(descriptor: int, size: int) -> bytes:
+    """At least one byte and at most `size`; none at the end."""
+    while True:
+        await asyncio.sleep(0)
+        try:
+            with _watched(descriptor) as ready:
+                await ready.wait()
+            return os.read(descriptor, size)
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise CaptureError(f"cannot read: {error.strerror}; is it open?") from error
