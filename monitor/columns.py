@@ -110,7 +110,7 @@ class ColumnMeans:
             self._first = until
 
     def _means(self) -> NDArray[np.float32]:
-        means = self._sums / np.maximum(self._counts, 1)[:, None].astype(np.float32)
+        means = np.divide(self._sums, np.maximum(self._counts, 1)[:, None], dtype=np.float32)
         if len(means) and not self._counts[-1]:
             means[-1] = self._newest
         for width in np.unique(self._smooth[self._smooth > 1]):

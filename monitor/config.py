@@ -184,6 +184,7 @@ class LogSettings(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+    events: bool = True  # show each event on standard output
 
 
 class Settings(Section):

@@ -38,7 +38,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """
     tree = {} if path is None else _read(path)
     origins = _Origins(path)
-    mistakes = _overlay(tree, environ, origins)
+    lines = _overlay(tree, environ, origins)
+    mistakes: list[Mistake] = []
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
@@ -46,8 +47,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         settings = _salvage(tree, error)
     settings = _anchored(settings, (), origins)
     mistakes += check(settings)
-    if mistakes:
-        raise ConfigError("\n".join(origins.line(mistake) for mistake in mistakes))
+    lines += [origins.line(mistake) for mistake in mistakes]
+    if lines:
+        raise ConfigError("\n".join(lines))
     return settings
 
 
@@ -84,19 +86,19 @@ def _read(path: Path) -> _Tree:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
-def _overlay(tree: _Tree, environ: Mapping[str, str], origins: _Origins) -> list[Mistake]:
-    """Put the variables into the tree; returns those that fit nowhere."""
-    mistakes = []
+def _overlay(tree: _Tree, environ: Mapping[str, str], origins: _Origins) -> list[str]:
+    """Put the variables into the tree; returns a line for each that fits nowhere."""
+    lines = []
     for name in sorted(environ):
         if not name.startswith(PREFIX) or not environ[name]:
             continue
         key = _key_of(name)
-        origins.variables[key] = name
         try:
             _put(tree, key, _parsed(key, environ[name]))
+            origins.variables[key] = name
         except ValueError as error:
-            mistakes.append(Mistake(key, str(error)))
-    return mistakes
+            lines.append(f"{name}: {error}")
+    return lines
 
 
 def _key_of(variable: str) -> Key:
@@ -137,26 +139,26 @@ def _hang(node: object, part: str | int, value: object, *, keep: bool) -> None:
 
 def _salvage(tree: _Tree, error: ValidationError) -> Settings:
     """The settings without their wrong parts, so that the rest can be checked too. Consumes the tree."""
-    placeholder = {"kind": "demo", "name": "unreadable"}
     while True:
         for mistake in explain(error, tree):
-            _cut(tree, mistake.key, placeholder)
+            _cut(tree, mistake.key)
         try:
             return Settings.model_validate(tree)
         except ValidationError as again:
             error = again
 
 
-def _cut(tree: _Tree, key: Key, placeholder: object) -> None:
+def _cut(tree: _Tree, key: Key) -> None:
+    """Remove a value, or the table around it where the value is one that is missing; the sources keep their places."""
     node: object = tree
     for part in key[:-1]:
         node = node[part]  # type: ignore[index]  # the key was read off this tree
     if isinstance(node, list):
-        node[int(key[-1])] = placeholder
+        node[int(key[-1])] = {"kind": "demo", "name": f"unreadable-{key[-1]}"}
     elif isinstance(node, dict) and key[-1] in node:
         del node[key[-1]]
     else:
-        _cut(tree, key[:-1], placeholder)
+        _cut(tree, key[:-1])
 
 
 def _anchored(section: _M, key: Key, origins: _Origins) -> _M:

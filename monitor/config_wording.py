@@ -120,8 +120,7 @@ def _say(key: Key, group: Sequence[ErrorDetails], tree: Mapping[str, object]) ->
         case "extra_forbidden":
             return f"unknown key; {suggest(last, _known_keys(key[:-1], tree))}"
         case "union_tag_invalid":
-            given = group[0]["ctx"]["tag"]
-            return f"got {given!r}, expected one of {', '.join(map(repr, _kinds()))}; {suggest(given, _kinds())}"
+            return f"got {group[0]['ctx']['tag']!r}, expected one of {', '.join(map(repr, _kinds()))}"
         case _:
             expected = dict.fromkeys(_expected(details) for details in group)
             return f"got {_shown(last, group[0]['input'])}, expected {' or '.join(expected)}"

@@ -129,8 +129,8 @@ class Listener:
                 if base is None:
                     base = self._resume(source, block) - block.start
                     patience = self._settings.silence_seconds
-                yield self._account(AudioBlock(base + block.start, block.samples), source.gap_reason)
                 self.clock.observe(base + source.arrived)
+                yield self._account(AudioBlock(base + block.start, block.samples), source.gap_reason)
 
     async def _next(
         self, blocks: AsyncGenerator[AudioBlock, None], source: AudioSource, seconds: float
@@ -149,7 +149,7 @@ class Listener:
         if self._lost_at is not None:
             missed = self._now.monotonic() - self._lost_at - len(first.samples) / self.sample_rate
             samples = round(max(missed, self._accounted) * self.sample_rate)
-            self._observer.gap(samples / self.sample_rate - self._accounted, "outage")
+            self._observer.gap(max(0.0, samples / self.sample_rate - self._accounted), "outage")
             self._end += samples
         self.clock.observe(self._end + len(first.samples))
         if self._heard:

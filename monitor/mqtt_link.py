@@ -234,6 +234,7 @@ _TROUBLES: Mapping[type[Exception], str] = {  # the special before the general
     "check [mqtt] host, and ca_file, which names the authority to trust",
     ssl.SSLError: "{address} fails at TLS: {cause.reason}; check [mqtt] port, tls, cert_file and key_file",
     ConnectionRefusedError: "nothing listens at {address}: start the broker, or check [mqtt] host and port",
+    ConnectionResetError: "{address} ended the connection at once: check [mqtt] port and tls",
     socket.gaierror: "host {host!r} has no address: check [mqtt] host and the name service",
     TimeoutError: "{address} does not answer: check [mqtt] host and port, and the network",
 }

@@ -5,6 +5,7 @@ The service runs it in its worker thread, `replay` in a plain loop: the same blo
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Protocol
 
 from monitor.config import DetectionSettings
@@ -38,7 +39,7 @@ class Pipeline:
         account: Account,
         *,
         hop_columns: int = 1,
-        stage: Callable[[str], AbstractContextManager[None]] | None = None,
+        stage: Callable[[str], AbstractContextManager[object]] | None = None,
         on_prediction: Callable[[Prediction], None] | None = None,
     ) -> None:
         self.spec = student.spec
@@ -53,12 +54,15 @@ class Pipeline:
         )
         self._account = account
         self._on_prediction = on_prediction
+        self._begin = 0
         self._expected: int | None = None
         self._pending = 0.0  # seconds pushed and not accounted for
 
     def push(self, block: AudioBlock) -> list[Detection]:
         """Take the next block; one that does not follow on the last ends open events first."""
-        detections = [] if block.start == self._expected or self._expected is None else self.close()
+        detections = [] if self._expected in (None, block.start) else self.close()
+        if self._expected is None:
+            self._begin = block.start
         self._expected = block.end
         self._pending += len(block.samples) / self.sample_rate
         return detections + self._detect(self._engine.push(block), self._engine.pending)
@@ -66,8 +70,9 @@ class Pipeline:
     def close(self) -> list[Detection]:
         """Analyse what is left, end open events, and be ready for a new beginning."""
         detections = self._detect(self._engine.flush(), 0.0)
+        detections += self._clipped(self._detector.close())
         self._expected = None
-        return detections + self._detector.close()
+        return detections
 
     def _detect(self, predictions: list[Prediction], pending: float) -> list[Detection]:
         self._account.analyzed(max(0.0, self._pending - pending))
@@ -79,5 +84,18 @@ class Pipeline:
             for prediction in predictions:
                 if self._on_prediction:
                     self._on_prediction(prediction)
-                detections += self._detector.update(prediction)
+                detections += self._clipped(self._detector.update(prediction))
         return detections
+
+    def _clipped(self, detections: list[Detection]) -> list[Detection]:
+        """Columns reach beyond the audio at its ends, events must not."""
+        scale = self.spec.mel.sample_rate / self.sample_rate
+        begin, end = round(self._begin * scale), round((self._expected or 0) * scale)
+        return [
+            replace(
+                found,
+                onset=min(max(found.onset, begin), end),
+                offset=None if found.offset is None else min(found.offset, end),
+            )
+            for found in detections
+        ]

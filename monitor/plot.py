@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from monitor.detection import Detection
 from monitor.errors import ConfigError
 from ssondo_stream.bundle import StudentSpec
-from ssondo_stream.mel import MelStream
+from ssondo_stream.mel import MelStream, filterbank
 from ssondo_stream.resample import Resampler
 from ssondo_stream.types import AudioBlock, Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_POOL = 8  # mel frames per pixel column of the spectrogram
+_PIXELS = 1500  # most columns of the spectrogram
+_TICKS = (100, 500, 1000, 2000, 4000, 8000)  # Hz
 _SHOWN = 0.1  # labels whose score never passes this are left out
 
 
@@ -79,16 +80,19 @@ class ReplayPlot:
     def _draw_spectrogram(self, axes: "Axes") -> None:
         mel = self._spec.mel
         frames = np.concatenate(self._frames) if self._frames else np.zeros((1, mel.n_mels), np.float32)
-        whole = len(frames) // _POOL * _POOL or len(frames)
-        pooled = frames[:whole].reshape(-1, min(_POOL, whole), mel.n_mels).max(axis=1)
+        pool = -(-len(frames) // _PIXELS)
+        whole = len(frames) // pool * pool
+        pooled = frames[:whole].reshape(-1, pool, mel.n_mels).max(axis=1)
         seconds = whole * mel.hop / mel.sample_rate
         axes.imshow(pooled.T, origin="lower", aspect="auto", extent=(0, seconds, 0, mel.n_mels), cmap="magma")
-        axes.set_ylabel(f"mel band, {mel.f_min:.0f} to {mel.f_max:.0f} Hz")
+        centres = filterbank(mel).argmax(axis=0) * mel.sample_rate / mel.n_fft
+        axes.set_yticks(np.searchsorted(centres, _TICKS), [f"{hz:,} Hz" for hz in _TICKS])
+        axes.set_xlim(0, seconds)
 
     def _draw_scores(self, axes: "Axes") -> list[int]:
         """Draw the labels that were heard at all; return them."""
         starts = sorted(self._sums)
-        axes.set_ylim(0, 1)
+        axes.set_ylim(-0.02, 1.02)
         axes.set_ylabel("column score")
         if not starts:
             return []
@@ -110,8 +114,9 @@ class ReplayPlot:
         for event in self._events:
             label = slugs.index(event.slug)
             length = ((event.offset or event.onset) - event.onset) / rate
-            style = {"color": _colour(label)} if event.confirmed else {"color": "none", "edgecolor": _colour(label)}
-            axes.barh(rows.index(label), length, left=event.onset / rate, height=0.6, **style)
+            colour = _colour(label)
+            fill = colour if event.confirmed else "none"
+            axes.barh(rows.index(label), length, left=event.onset / rate, height=0.6, color=fill, edgecolor=colour)
         if not rows:
             axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center", va="center")
 

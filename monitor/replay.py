@@ -3,6 +3,7 @@
 Files take no worker thread, spool or broker, so two replays of a file differ in ids and dates only.
 """
 
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from ssondo_stream import Student, load_student
 from ssondo_stream.bundle import slugify
 
 
-async def replay(
+def replay(
     files: Sequence[Path],
     settings: Settings,
     *,
@@ -36,6 +37,7 @@ async def replay(
 
     Args:
         files: what libsndfile reads.
+        settings: of which `[model]` and `[detection]` matter.
         as_json: print the MQTT payload with `onset_s` and `offset_s`, one object a line.
         realtime: take as long as the audio does.
         plot: PNG file to draw the one file into.
@@ -54,7 +56,7 @@ async def replay(
     for path in files:
         work = _Replay(path, student, settings, out or sys.stdout, as_json=as_json, draw=plot is not None)
         try:
-            await work.run(realtime)
+            asyncio.run(work.run(realtime))
         except CaptureError as error:
             sys.stderr.write(f"{error}\n")
             failed = 1

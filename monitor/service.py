@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from typing import TextIO
@@ -22,11 +22,11 @@ from monitor.config import DemoSettings, MicrophoneSettings, Settings, SourceSet
 from monitor.events import Event, EventFactory, EventIds
 from monitor.metrics import Metrics
 from monitor.mqtt import MqttSink
-from monitor.sinks import deliver
+from monitor.sinks import Sink, StdoutSink, deliver
 from monitor.source_task import Shared, SourceTask
 from monitor.spool import Spool
 from monitor.status import Status
-from monitor.systemd import Notifier
+from monitor.systemd import Notifier, Watchdog, watchdog_interval
 from ssondo_stream import Student, load_student
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ async def run(settings: Settings, *, clock: Clock | None = None, out: TextIO | N
 
 def choose_sources(settings: Settings) -> tuple[tuple[SourceSettings, ...], bool]:
     """The configured sources, else the default microphone, else the demonstration (then the second value is true)."""
-    from monitor.sources.microphone import has_microphone  # noqa: PLC0415  # opens the sound library
+    from monitor.sources.devices import has_microphone  # noqa: PLC0415  # opens the sound library
 
     if settings.source:
         return settings.source, False
@@ -67,12 +67,13 @@ class Service:
     def __init__(
         self,
         settings: Settings,
+        clock: Clock,
+        out: TextIO,
+        *,
         student: Student,
         sources: Sequence[SourceSettings],
         spool: Spool,
         mqtt: MqttSink | None,
-        clock: Clock,
-        out: TextIO,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -81,6 +82,7 @@ class Service:
         self._spool = spool
         self._mqtt = mqtt
         self._wake = asyncio.Event()
+        self._progress = asyncio.Event()
         self._notifier = Notifier(os.environ)
         self._worker = ThreadPoolExecutor(1, "analysis")
         self._boot_id = uuid.uuid4().hex
@@ -95,10 +97,18 @@ class Service:
             worker=self._worker,
             outlet=self,
             make_factory=self._factory,
-            alive=self._notifier.feed,
+            alive=Watchdog(self._notifier, clock, watchdog_interval(os.environ, os.getpid())).feed,
         )
         self.sources = [SourceTask(source, shared) for source in sources]
-        self.status = Status(student.spec, self._boot_id, self.sources, spool, mqtt, self.metrics, self._notifier)
+        self.status = Status(
+            spec=student.spec,
+            boot_id=self._boot_id,
+            sources=self.sources,
+            spool=spool,
+            mqtt=mqtt,
+            metrics=self.metrics,
+            notifier=self._notifier,
+        )
 
     @classmethod
     async def assemble(cls, settings: Settings, clock: Clock, out: TextIO, stack: AsyncExitStack) -> "Service":
@@ -117,7 +127,7 @@ class Service:
         path = settings.spool.path or config.state_dir(settings, os.environ) / "spool.sqlite"
         spool = Spool(path, settings.spool.max_messages, clock=clock, readers=readers)
         stack.callback(spool.close)
-        service = cls(settings, student, sources, spool, mqtt, clock, out)
+        service = cls(settings, clock, out, student=student, sources=sources, spool=spool, mqtt=mqtt)
         stack.callback(service._worker.shutdown, wait=False, cancel_futures=True)
         if settings.http.enabled:
             await stack.enter_async_context(
@@ -134,7 +144,7 @@ class Service:
             async with asyncio.TaskGroup() as group:
                 background = [group.create_task(job, name=name) for name, job in self._background().items()]
                 sources = [group.create_task(source.run(), name=f"source {source.name}") for source in self.sources]
-                self._notifier.ready(f"listening to {', '.join(source.name for source in self.sources)}")
+                self._notifier.ready()
                 await _first_of(stop, sources)
                 log.info("stopping", extra={"fields": {"sources": len(sources)}})
                 self._notifier.stopping()
@@ -154,6 +164,14 @@ class Service:
         if self._mqtt:
             self._mqtt.retain(topic, payload)
 
+    def delivered(self, event: Event) -> None:
+        """A sink confirmed an event."""
+        self._progress.set()
+
+    def rejected(self, seq: int) -> None:
+        """A sink will never take a message."""
+        self._progress.set()
+
     def _factory(self, source: str) -> EventFactory:
         spec = self._student.spec
         return EventFactory(
@@ -166,6 +184,12 @@ class Service:
             new_id=self._new_id,
         )
 
+    def _sinks(self) -> Iterator[Sink]:
+        if self._mqtt:
+            yield self._mqtt
+        if self._settings.log.events or not self._mqtt:
+            yield StdoutSink(self._out)
+
     def _background(self) -> dict[str, Coroutine[object, object, None]]:
         jobs: dict[str, Coroutine[object, object, None]] = {"status": self.status.watch(self._clock)}
         for sink in self._sinks():
@@ -176,6 +200,7 @@ class Service:
                 wake=self._wake,
                 late_seconds=self._settings.mqtt.late_seconds,
                 settle_seconds=self._settings.detection.settle_seconds,
+                watch=self,
             )
         if self._mqtt:
             jobs["mqtt"] = self._mqtt.run()
@@ -187,7 +212,8 @@ class Service:
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while self._spool.depth:
-                    await asyncio.sleep(0.02)
+                    self._progress.clear()
+                    await self._progress.wait()
         if self._mqtt:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
@@ -197,14 +223,19 @@ class Service:
 async def _first_of(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
     """Wait for the event, or for all tasks to end."""
     stopped = asyncio.create_task(stop.wait(), name="stop")
-    everything = asyncio.gather(*tasks)
+    ended = asyncio.create_task(_all_done(tasks), name="all sources ended")
     try:
-        await asyncio.wait([stopped, everything], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stopped.cancel()
+        await _cancel([stopped, ended])
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _all_done(tasks: Sequence[asyncio.Task[None]]) -> bool:
+    await asyncio.wait(tasks)
+    return True
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]] | Sequence[asyncio.Task[bool]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

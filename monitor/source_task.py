@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, cast
 
 from monitor.clock import Clock
 from monitor.config import DetectionSettings, ModelSettings, SourceSettings
@@ -20,7 +20,7 @@ from monitor.detection import Detection
 from monitor.events import Event, EventFactory
 from monitor.level import Level, LevelMeter
 from monitor.listening import Interruption, Listener
-from monitor.metrics import Metrics
+from monitor.metrics import Metrics, Stage
 from monitor.pipeline import Pipeline
 from ssondo_stream.engine import Student
 from ssondo_stream.types import AudioBlock
@@ -118,7 +118,10 @@ class SourceTask:
 
     def level(self) -> Level | None:
         """The level since the last call, if there was audio."""
-        return self._meter.read() if self._meter else None
+        level = self._meter.read() if self._meter and self.up else None
+        if level:
+            self._observer.metrics.level(level.dbfs)
+        return level
 
     async def _hear(self, block: AudioBlock) -> None:
         pipeline = self._ready_pipeline()
@@ -147,7 +150,7 @@ class SourceTask:
                 shared.detection,
                 self._observer,
                 hop_columns=shared.model.hop_columns,
-                stage=shared.metrics.stage,
+                stage=lambda name: shared.metrics.stage(cast("Stage", name)),
                 on_prediction=lambda _: self._observer.predicted(),
             )
         return self._pipeline
@@ -166,8 +169,8 @@ class SourceTask:
     def _note(self, event: Event) -> None:
         if event.event_type == "started":
             now = datetime.fromtimestamp(self._shared.clock.wall(), UTC)
-            self._shared.metrics.event(self.name, event.slug)
-            self._shared.metrics.latency(self.name, (now - event.onset).total_seconds())
+            self._observer.metrics.event(event.slug)
+            self._observer.metrics.latency((now - event.onset).total_seconds())
 
     def _switch(self, event: Event) -> None:
         """A label is ON while any of its events is open."""
@@ -184,7 +187,7 @@ class SourceTask:
         """Time spent per second of audio, smoothed over some ten seconds."""
         weight = min(1.0, heard / 10)
         self._load += weight * (busy / max(heard, 1e-6) - self._load)
-        self._shared.metrics.realtime_factor(self.name, self._load)
+        self._observer.metrics.realtime_factor(self._load)
 
     async def _worker_done(self) -> None:
         if self._job and not self._job.done():
@@ -199,24 +202,24 @@ class _Health:
     def __init__(self, task: SourceTask, shared: Shared) -> None:
         self._task = task
         self._shared = shared
-        self._metrics = shared.metrics.observer(task.name)
+        self.metrics = shared.metrics.observer(task.name)
 
     def captured(self, seconds: float) -> None:
-        self._metrics.captured(seconds)
+        self.metrics.captured(seconds)
 
     def analyzed(self, seconds: float) -> None:
-        self._metrics.analyzed(seconds)
+        self.metrics.analyzed(seconds)
 
     def gap(self, seconds: float, reason: str) -> None:
-        self._metrics.gap(seconds, reason)
+        self.metrics.gap(seconds, reason)
         self._task.gaps[reason] += 1
 
     def restarted(self) -> None:
-        self._metrics.restarted()
+        self.metrics.restarted()
         self._shared.alive()
 
     def state(self, up: bool, flat: bool, detail: str) -> None:
-        self._metrics.state(up, flat, detail)
+        self.metrics.state(up, flat, detail)
         self._task.up, self._task.flat, self._task.detail = up, flat, detail
         if not up:
             self._task.analyzed_at = None

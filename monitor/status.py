@@ -18,6 +18,7 @@ from ssondo_stream.bundle import StudentSpec
 
 log = logging.getLogger(__name__)
 
+_GAP_REASONS = ("outage", "lost", "overrun")
 _REPORT_EVERY = 30  # seconds between retained status reports where nothing changed
 
 
@@ -26,6 +27,7 @@ class Status:
 
     def __init__(
         self,
+        *,
         spec: StudentSpec,
         boot_id: str,
         sources: Sequence[SourceTask],
@@ -42,6 +44,7 @@ class Status:
         self._metrics = metrics
         self._notifier = notifier
         self._told: dict[str, tuple[str, ...]] = {}
+        self._counted = (0, 0)
 
     def troubles(self) -> Sequence[str]:
         """Why the service is not ready; nothing if it is."""
@@ -56,8 +59,8 @@ class Status:
         """Tell what is known before anything was heard."""
         self._metrics.build_info(version("ssondo-monitor"), self._spec.name, self._spec.network_sha256)
         for source in self._sources:
-            self._metrics.declare_source(source.name)
             self._metrics.declare_labels(source.name, source.slugs)
+            self._metrics.declare_gap_reasons(source.name, _GAP_REASONS)
             for slug in source.slugs:
                 self._retain(f"{source.name}/label/{slug}", "OFF")
         self._report()
@@ -84,7 +87,13 @@ class Status:
         self._spool.recover()
         self._metrics.spool(self._spool.depth, self._spool.oldest_timestamp)
         if self._mqtt:
-            self._metrics.mqtt(self._mqtt.connected, self._mqtt.published, self._mqtt.acked)
+            self._count(self._mqtt)
+
+    def _count(self, mqtt: MqttSink) -> None:
+        self._metrics.mqtt_connected(mqtt.connected)
+        self._metrics.mqtt_published(mqtt.published - self._counted[0])
+        self._metrics.mqtt_acked(mqtt.acked - self._counted[1])
+        self._counted = (mqtt.published, mqtt.acked)
 
     def _look_at(self, source: SourceTask) -> None:
         troubles = tuple(source.troubles)
@@ -94,10 +103,8 @@ class Status:
             self._notifier.status("; ".join(self.troubles()) or "listening")
             self._report()
         level = source.level()
-        if level:
-            self._metrics.level(source.name, level.dbfs)
-            if self._mqtt:
-                self._mqtt.level(source.name, level.dbfs, level.laeq_dba)
+        if level and self._mqtt:
+            self._mqtt.level(source.name, level.dbfs, level.laeq_dba)
 
     def _retain(self, topic: str, payload: str) -> None:
         if self._mqtt:

@@ -18,7 +18,7 @@ from ssondo_stream.mel import MelStream
 from ssondo_stream.resample import Resampler
 from ssondo_stream.types import AudioBlock, Frames, Inference, Prediction, Samples
 
-Stage = Callable[[str], AbstractContextManager[None]]
+Stage = Callable[[str], AbstractContextManager[object]]
 """Wraps the work of a stage, named resample, mel or infer: a place to measure from outside."""
 
 

@@ -104,8 +104,8 @@ def _smoke_alarm(times: Times, _: np.random.Generator) -> NDArray[np.float64]:
     """Temporal-three of ISO 8201: three times half a second on and half a second off, then one second more of pause."""
     phase = times % 4.0
     on = np.where(phase < 3.0, phase % 1.0, 1.0)
-    tone = sum(np.sin(2 * np.pi * 3_100 * k * times) / k**1.5 for k in (1, 2, 3))
-    return 0.12 * tone * np.clip(np.minimum(on, 0.5 - on) / 0.004, 0.0, 1.0)
+    tone = np.sum([np.sin(2 * np.pi * 3_100 * k * times) / k**1.5 for k in (1, 2, 3)], axis=0)
+    return np.asarray(0.12 * tone * np.clip(np.minimum(on, 0.5 - on) / 0.004, 0.0, 1.0))
 
 
 def _clock_tick(times: Times, _: np.random.Generator) -> NDArray[np.float64]:
@@ -128,7 +128,8 @@ def _rain(times: Times, random: np.random.Generator) -> NDArray[np.float64]:
 def _siren(times: Times, _: np.random.Generator) -> NDArray[np.float64]:
     """A wail between 600 and 1400 Hz every four seconds, with the overtones of a horn."""
     cycles = 1_000 * times - 400 * 4 / (2 * np.pi) * np.sin(2 * np.pi * times / 4)
-    return 0.13 * sum(np.sin(2 * np.pi * k * cycles) / k for k in (1, 2, 3, 4))
+    overtones = [np.sin(2 * np.pi * k * cycles) / k for k in (1, 2, 3, 4)]
+    return np.asarray(0.13 * np.sum(overtones, axis=0))
 
 
 Voice = Callable[[Times, np.random.Generator], NDArray[np.float64]]

@@ -110,6 +110,7 @@ class InputStream:
     def __init__(
         self,
         device: Device,
+        *,
         channels: int,
         sample_rate: int,
         latency_seconds: float,

@@ -123,10 +123,15 @@ class _Opening:
         def hear(frames: NDArray[np.float32], overflow: bool) -> None:
             self._feed.write(shape(frames))
 
-        gone = CaptureError(
-            f"source {self._settings.name}: {device.name!r} has stopped; it was unplugged or its server ended"
+        gone = CaptureError(f"source {self._settings.name}: {device.name!r} stopped, unplugged or without its server")
+        return InputStream(
+            device,
+            channels=channels,
+            sample_rate=rate,
+            latency_seconds=self._settings.latency_seconds,
+            on_frames=hear,
+            on_stop=lambda: self._feed.fail(gone),
         )
-        return InputStream(device, channels, rate, self._settings.latency_seconds, hear, lambda: self._feed.fail(gone))
 
 
 def _channels(settings: MicrophoneSettings, device: Device) -> int:

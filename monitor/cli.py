@@ -1,0 +1,163 @@
+"""The command `ssondo-monitor`.
+
+Heavy libraries are imported by the commands that need them, so that `--help` and a wrong option answer at once.
+"""
+
+import os
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from monitor.errors import ConfigError, MonitorError
+from ssondo_stream.errors import StreamError
+
+if TYPE_CHECKING:
+    from monitor.config import Settings
+
+app = typer.Typer(
+    name="ssondo-monitor",
+    help="Listen to audio, recognise sounds, publish them as events.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration, in TOML.")]
+
+
+def main() -> NoReturn:
+    """Run the command line. Exit codes: 0 done, 2 bad usage or configuration, 1 anything else."""
+    try:
+        app()
+    except ConfigError as error:
+        _fail(2, error)
+    except (MonitorError, StreamError) as error:
+        _fail(1, error)
+    except BrokenPipeError:
+        # Whoever read the output has gone, as `head` does; the interpreter must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+@app.command()
+def run(config: ConfigFile = None) -> None:
+    """Listen until told to stop."""
+    import asyncio
+
+    from monitor import service
+
+    settings = _settings(config)
+    asyncio.run(service.run(settings))
+
+
+@app.command()
+def replay(
+    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO...", help="Sound files, one after the other.")],
+    config: ConfigFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
+    realtime: Annotated[bool, typer.Option("--realtime", help="No faster than the files play.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw spectrogram, scores and events.")
+    ] = None,
+) -> None:
+    """Find the events in sound files."""
+    from monitor.replay import replay as replay_files
+
+    code = replay_files(audio, _settings(config), as_json=as_json, realtime=realtime, plot=plot)
+    raise typer.Exit(code)
+
+
+@app.command()
+def devices() -> None:
+    """List the sound devices that can be recorded from."""
+    from monitor.sources.microphone import list_devices
+
+    found = list_devices()
+    rows = [
+        (f"{'*' if device.is_default else ' '}{device.index}", device.name, device.host_api)
+        + (str(device.channels), f"{device.sample_rate:g}", device.stable_id)
+        for device in found
+    ]
+    _print_table(("index", "name", "host API", "channels", "rate in Hz", "stable id"), rows)
+    if not found:
+        typer.echo("no recording device found; `run` would listen to its generated demonstration stream", err=True)
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration, in TOML.")]) -> None:
+    """Validate a configuration together with the environment, and list every mistake."""
+    settings = _load(file)
+    typer.echo(f"{file}: ok")
+    for name, text in _summary(settings):
+        typer.echo(f"  {name:<8} {text}")
+
+
+@app.command()
+def models() -> None:
+    """List the shipped students."""
+    from ssondo_stream.bundle import NETWORK_FILE, find_bundle, list_bundles, load_spec
+
+    for name in list_bundles():
+        folder = find_bundle(name)
+        spec = load_spec(folder)
+        size = (folder / NETWORK_FILE).stat().st_size
+        typer.echo(f"{name}  {size / 1e6:.1f} MB  sha256 {spec.network_sha256}")
+        for label in spec.labels:
+            typer.echo(f"  {label.slug:<24} {label.name}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(installed_version("ssondo-monitor"))
+
+
+def _settings(config: Path | None) -> "Settings":
+    """Load the settings and start the log as they say."""
+    from monitor import logs
+
+    settings = _load(config)
+    logs.configure(settings.log)
+    return settings
+
+
+def _load(config: Path | None) -> "Settings":
+    from monitor.config_loading import load_settings
+
+    return load_settings(config, os.environ)
+
+
+def _summary(settings: "Settings") -> list[tuple[str, str]]:
+    from ssondo_stream.bundle import find_bundle, load_spec
+
+    spec = load_spec(find_bundle(settings.model.bundle))
+    off = {slug for slug, label in settings.detection.labels.items() if not label.enabled}
+    sources = ", ".join(f"{source.name} ({source.kind})" for source in settings.source)
+    mqtt, http = settings.mqtt, settings.http
+    port = mqtt.port or (8883 if mqtt.tls else 1883)
+    remote = f"{mqtt.host} port {port}{' with TLS' if mqtt.tls else ''}"
+    broker = remote if mqtt.host else f"embedded, on loopback port {mqtt.embedded_port}"
+    return [
+        ("sources", sources or "none: the default microphone, or a generated stream where there is none"),
+        ("broker", broker if mqtt.enabled else "none: events go to standard output alone"),
+        ("model", spec.name),
+        ("labels", ", ".join(label.slug for label in spec.labels if label.slug not in off) or "none"),
+        ("http", f"{http.host} port {http.port}" if http.enabled else "off"),
+    ]
+
+
+def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _fail(code: int, error: Exception) -> NoReturn:
+    for line in str(error).splitlines():
+        typer.echo(f"ssondo-monitor: {line}", err=True)
+    sys.exit(code)
