@@ -40,7 +40,7 @@ async def embedded_broker(port: int) -> AsyncIterator[None]:
             f"[mqtt] embedded_port {port} cannot be used: {error.__cause__ or error}; "
             "set another, or set [mqtt] host to the broker that is there"
         ) from error
-    log.info("embedded broker listens: address=%s:%d", HOST, port)
+    log.info("embedded broker listens", extra={"fields": {"host": HOST, "port": port}})
     try:
         yield
     finally:
@@ -48,7 +48,7 @@ async def embedded_broker(port: int) -> AsyncIterator[None]:
             async with asyncio.timeout(_STOP_SECONDS):
                 await broker.shutdown()
         except TimeoutError:
-            log.warning("embedded broker did not stop in time: seconds=%g", _STOP_SECONDS)
+            log.warning("embedded broker did not stop in time", extra={"fields": {"seconds": _STOP_SECONDS}})
 
 
 _STOP_SECONDS = 2.0

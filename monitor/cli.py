@@ -1,10 +1,13 @@
 """The command `ssondo-monitor`.
 
-Heavy libraries are imported by the commands that need them, so that `--help` and a wrong option answer at once.
+Libraries are imported by the commands that need them, so that `--help` and a wrong option answer at once.
 """
+# ruff: noqa: PLC0415  # for that reason
 
+import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -47,8 +50,6 @@ def main() -> NoReturn:
 @app.command()
 def run(config: ConfigFile = None) -> None:
     """Listen until told to stop."""
-    import asyncio
-
     from monitor import service
 
     settings = _settings(config)
@@ -75,17 +76,24 @@ def replay(
 @app.command()
 def devices() -> None:
     """List the sound devices that can be recorded from."""
-    from monitor.sources.microphone import list_devices
+    from monitor.sources.devices import list_devices
 
-    found = list_devices()
+    header = ("index", "name", "host API", "channels", "rate in Hz", "stable id")
     rows = [
-        (f"{'*' if device.is_default else ' '}{device.index}", device.name, device.host_api)
-        + (str(device.channels), f"{device.sample_rate:g}", device.stable_id)
-        for device in found
+        (
+            str(device.index),
+            device.name + (" (default)" if device.is_default else ""),
+            device.host_api,
+            str(device.channels),
+            str(device.sample_rate),
+            device.stable_id,
+        )
+        for device in list_devices()
     ]
-    _print_table(("index", "name", "host API", "channels", "rate in Hz", "stable id"), rows)
-    if not found:
-        typer.echo("no recording device found; `run` would listen to its generated demonstration stream", err=True)
+    if rows:
+        _print_table(header, rows)
+    else:
+        typer.echo("No sound device to record from. Without a configuration, `run` makes up a stream.")
 
 
 @app.command()
@@ -151,7 +159,7 @@ def _summary(settings: "Settings") -> list[tuple[str, str]]:
     ]
 
 
-def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     for row in [header, *rows]:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

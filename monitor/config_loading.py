@@ -61,8 +61,11 @@ class _Origins:
     variables: dict[Key, str] = field(default_factory=dict)
 
     def variable(self, key: Key) -> str | None:
+        """The variable that gave the key, a table around it, or something inside it."""
         prefixes = (key[:length] for length in range(len(key), 0, -1))
-        return next((self.variables[prefix] for prefix in prefixes if prefix in self.variables), None)
+        around = (self.variables[prefix] for prefix in prefixes if prefix in self.variables)
+        inside = (name for given, name in self.variables.items() if given[: len(key)] == key)
+        return next(around, None) or next(inside, None)
 
     def folder(self, key: Key) -> Path:
         return Path.cwd() if self.file is None or self.variable(key) else self.file.absolute().parent

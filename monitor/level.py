@@ -1,7 +1,7 @@
 """How loud it is: level in dB of full scale, and the A-weighted equivalent level in dB(A).
 
-The weighting of IEC 61672-1 is applied by fast convolution with a kernel that has the analogue curve at the source's own
-rate: a recursive filter would bend it near half that rate, and `scipy.signal` alone takes 50 MB of memory.
+The weighting of IEC 61672-1 is applied by fast convolution with a kernel that has the analogue curve at the source's
+own rate: a recursive filter would bend it near half that rate, and `scipy.signal` alone takes 50 MB of memory.
 """
 
 import math
@@ -36,8 +36,8 @@ class Level:
 class LevelMeter:
     """Measures the level of a stream: push samples, read about once a second what came since the last read.
 
-    State is the energy since the last read, and the samples that the weighting still needs. The A-weighted level lags by
-    up to 0.3 s. However the samples were cut, the sums are the same.
+    State is the energy since the last read, and the samples that the weighting still needs. The A-weighted level lags
+    by up to 0.3 s. However the samples were cut, the sums are the same.
     """
 
     def __init__(self, sample_rate: int, calibration_db: float | None = None) -> None:
@@ -141,8 +141,8 @@ class _Weighting:
 def _response(sample_rate: int) -> NDArray[np.complex64]:
     """Response of the kernel in a frame of two blocks, [block + 1].
 
-    The kernel is the analogue magnitude without phase, sampled up to half the rate. Cut to 0.2 s it keeps that magnitude
-    within 0.01 dB from 10 Hz to half the rate, where a bilinear design at 32 kHz is 3 dB off at 12 kHz.
+    The kernel is the analogue magnitude without phase, sampled up to half the rate. Cut to 0.2 s it keeps within
+    0.01 dB of that from 10 Hz to half the rate.
     """
     block = scipy.fft.next_fast_len(2 * round(_REACH_SECONDS * sample_rate), real=True)
     magnitude = a_weighting(scipy.fft.rfftfreq(block, 1 / sample_rate))

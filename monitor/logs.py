@@ -14,7 +14,7 @@ from typing import TextIO
 
 from monitor.config import LogSettings
 
-_QUIET = (
+QUIET = (
     "aiomqtt",
     "aiohttp",
     "amqtt",
@@ -44,7 +44,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None, environ: Mapp
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    for name in _QUIET:
+    for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
 

@@ -23,6 +23,7 @@ from monitor.clock import Clock, SystemClock
 
 Stage = Literal["resample", "mel", "infer", "detect"]
 STAGES: tuple[Stage, ...] = ("resample", "mel", "infer", "detect")
+GAP_REASONS = ("outage", "lost", "overrun")
 
 _STAGE_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _LATENCY_BUCKETS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0)
@@ -83,16 +84,13 @@ class Metrics:
         for gauge in (self._up, self._flat):
             gauge.labels(source).set(0)
         self._latency.labels(source)
+        for reason in GAP_REASONS:
+            self._gaps.labels(source, reason)
 
     def declare_labels(self, source: str, slugs: Iterable[str]) -> None:
         """Start the event counts of a source at 0."""
         for slug in slugs:
             self._events.labels(source, slug)
-
-    def declare_gap_reasons(self, source: str, reasons: Iterable[str]) -> None:
-        """Start the gap counts of a source at 0."""
-        for reason in reasons:
-            self._gaps.labels(source, reason)
 
     def observer(self, source: str) -> "SourceMetrics":
         """The metrics of one source, declared."""

@@ -121,7 +121,8 @@ class MqttSink:
     def level(self, source: str, dbfs: float, laeq_dba: float | None) -> None:
         """Publish a source's loudness once, unless there is no connection."""
         if self.connected:
-            values = {"dbfs": round(dbfs, 1), "laeq_dba": None if laeq_dba is None else round(laeq_dba, 1)}
+            laeq = None if laeq_dba is None else max(round(laeq_dba, 1), _FLOOR_DB)
+            values = {"dbfs": max(round(dbfs, 1), _FLOOR_DB), "laeq_dba": laeq}
             body = json.dumps(values, allow_nan=False).encode()
             self._post(Message(f"{self._topic}/{source}/level", body, qos=0))
 
@@ -145,7 +146,8 @@ class MqttSink:
                 self._link, self.detail = link, None
                 self._up.set()
                 self._backoff.reset()
-                log.info("mqtt connected: broker=%s tls=%s", target.address, target.tls is not None)
+                fields = {"broker": target.address, "tls": target.tls is not None}
+                log.info("mqtt connected", extra={"fields": fields})
                 await link.while_up(self._keep_publishing(link))
             except asyncio.CancelledError:
                 await self._farewell(link)
@@ -182,8 +184,9 @@ class MqttSink:
 
     def _tell(self, reason: str) -> None:
         if reason != self.detail:
-            log.warning("mqtt unavailable, events wait in the spool: %s", reason)
+            log.warning("mqtt unavailable, events wait in the spool", extra={"fields": {"reason": reason}})
         self.detail = reason
 
 
 _FAREWELL_SECONDS = 1.0
+_FLOOR_DB = -200.0  # JSON has no minus infinity, which is the level of digital silence

@@ -4,10 +4,11 @@ The one place that knows aiomqtt, which neither reconnects nor tells why in word
 """
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -139,6 +140,7 @@ async def connect(parameters: Parameters, will: Message) -> AsyncIterator[Link]:
     Raises:
         SinkUnavailable: it could not be opened; the message says why and what to do.
     """
+    troubles = _Troubles()
     client = aiomqtt.Client(
         parameters.host,
         parameters.port,
@@ -150,10 +152,12 @@ async def connect(parameters: Parameters, will: Message) -> AsyncIterator[Link]:
         will=aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
         tls_context=parameters.tls,
         max_inflight_messages=_IN_FLIGHT,
+        logger=troubles.logger,
     )
-    client.pending_calls_threshold = _MANY
     try:
-        async with client:
+        async with AsyncExitStack() as stack:
+            await _enter(client, troubles)
+            stack.push_async_exit(client)
             link = Link(client, parameters)
             listener = asyncio.create_task(link.listen(), name="mqtt listen")
             try:
@@ -165,7 +169,41 @@ async def connect(parameters: Parameters, will: Message) -> AsyncIterator[Link]:
 
 
 _IN_FLIGHT = 64  # some brokers take no more than 100
-_MANY = 10_000  # calls under way before the library warns: all retained states are published at once
+
+
+class _Troubles(logging.Handler):
+    """Hears what the library only writes to its log, such as the reason why a connection ended before it was accepted.
+
+    State is the first such line.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._loop = asyncio.get_running_loop()
+        self.first: asyncio.Future[str] = self._loop.create_future()
+        self.logger = logging.Logger("mqtt", logging.ERROR)  # of this connection alone, and heard by nobody else
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a line, from whatever thread."""
+        self._loop.call_soon_threadsafe(self._note, record.getMessage())
+
+    def _note(self, line: str) -> None:
+        if not self.first.done():
+            self.first.set_result(line)
+
+
+async def _enter(client: aiomqtt.Client, troubles: _Troubles) -> None:
+    """Connect, but do not wait for an answer that cannot come any more."""
+    entering = asyncio.create_task(client.__aenter__())
+    either: set[asyncio.Future[aiomqtt.Client] | asyncio.Future[str]] = {entering, troubles.first}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not entering.done():
+            raise aiomqtt.MqttError(troubles.first.result())
+        entering.result()
+    finally:
+        entering.cancel()
 
 
 def _password(settings: MqttSettings) -> str | None:
@@ -225,18 +263,25 @@ def _reason(error: aiomqtt.MqttError, parameters: Parameters) -> str:
         for kind, text in _TROUBLES.items():
             if isinstance(cause, kind):
                 return text.format(address=parameters.address, host=parameters.host, cause=cause)
-    return f"{parameters.address}: {error}"
+    text = next((text for sign, text in _SIGNS.items() if sign in str(error)), "{address}: {cause}")
+    return text.format(address=parameters.address, cause=error)
 
 
 _REFUSED = (4, 5, 134, 135)  # bad user name or password, not authorised: CONNACK codes of MQTT 3 and 5
+_AT_TLS = "check [mqtt] port, tls, cert_file and key_file"
+_CUT_OFF = "{address} ended the connection at once: check [mqtt] port and tls"
 _TROUBLES: Mapping[type[Exception], str] = {  # the special before the general
     ssl.SSLCertVerificationError: "{address} shows a certificate that does not hold: {cause.verify_message}; "
     "check [mqtt] host, and ca_file, which names the authority to trust",
-    ssl.SSLError: "{address} fails at TLS: {cause.reason}; check [mqtt] port, tls, cert_file and key_file",
+    ssl.SSLError: "{address} fails at TLS: {cause.reason}; " + _AT_TLS,
     ConnectionRefusedError: "nothing listens at {address}: start the broker, or check [mqtt] host and port",
-    ConnectionResetError: "{address} ended the connection at once: check [mqtt] port and tls",
+    ConnectionResetError: _CUT_OFF,
     socket.gaierror: "host {host!r} has no address: check [mqtt] host and the name service",
     TimeoutError: "{address} does not answer: check [mqtt] host and port, and the network",
+}
+_SIGNS: Mapping[str, str] = {  # in lines that the library logs
+    "[SSL": "{address} refuses us at TLS: {cause}; " + _AT_TLS,
+    "reset by peer": _CUT_OFF,
 }
 
 

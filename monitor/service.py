@@ -138,7 +138,11 @@ class Service:
         return service
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run all parts until told to stop or every source has ended; then stop them in order."""
+        """Run all parts until told to stop or every source has ended; then stop them in order.
+
+        Raises:
+            CaptureError: a file could not be read.
+        """
         self.status.begin()
         try:
             async with asyncio.TaskGroup() as group:
@@ -151,8 +155,11 @@ class Service:
                 await _cancel(sources)
                 await self._goodbye()
                 await _cancel(background)
-        except* asyncio.CancelledError:
-            log.debug("stopped")
+        finally:
+            log.info("stopped")
+        failure = next((source.failure for source in self.sources if source.failure), None)
+        if failure:
+            raise failure
 
     def publish(self, event: Event) -> None:
         """Spool an event and wake the sinks."""

@@ -81,7 +81,7 @@ class StdoutSink:
             self._stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
             self._stream.flush()
         except (OSError, ValueError) as error:  # ValueError: closed on our side
-            log.warning("standard output is gone, events are shown no more: %s", error)
+            log.warning("standard output is gone, events are shown no more", extra={"fields": {"error": error}})
             self._stream = None
 
 
@@ -139,7 +139,7 @@ async def deliver(
             await _deliver_batch(spool, sink, batch, stamp, watch)
             backoff.reset()
         except SinkUnavailable as error:
-            log.debug("sink unavailable, events wait: sink=%s reason=%s", sink.name, error)
+            log.debug("sink unavailable, events wait", extra={"fields": {"sink": sink.name, "reason": error}})
             await clock.sleep(backoff.next())
 
 
@@ -178,11 +178,15 @@ async def _send(sink: Sink, seq: int, body: bytes, stamp: Callable[[int, bytes],
     try:
         event = stamp(seq, body)
     except ValueError as error:
-        log.error("spooled message is no event, given up: sink=%s seq=%d reason=%s", sink.name, seq, error)
+        log.error("spooled message is no event", extra=_fields(sink, seq, error))
         return None
     try:
         await sink.send(event)
     except SinkRejected as error:
-        log.error("event refused, given up: sink=%s seq=%d reason=%s", sink.name, seq, error)
+        log.error("event given up", extra=_fields(sink, seq, error))
         return None
     return event
+
+
+def _fields(sink: Sink, seq: int, reason: Exception) -> dict[str, object]:
+    return {"fields": {"sink": sink.name, "seq": seq, "reason": reason}}

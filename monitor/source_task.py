@@ -17,6 +17,7 @@ from typing import Protocol, cast
 from monitor.clock import Clock
 from monitor.config import DetectionSettings, ModelSettings, SourceSettings
 from monitor.detection import Detection
+from monitor.errors import CaptureError
 from monitor.events import Event, EventFactory
 from monitor.level import Level, LevelMeter
 from monitor.listening import Interruption, Listener
@@ -82,6 +83,7 @@ class SourceTask:
         self.up = False
         self.flat = False
         self.detail = "starting"
+        self.failure: CaptureError | None = None
         self.analyzed_at: float | None = None
         self.gaps: Counter[str] = Counter()
 
@@ -105,16 +107,20 @@ class SourceTask:
 
     async def run(self) -> None:
         """Listen until the source ends or the task is cancelled; open events are ended either way."""
+        ending = "ended"
         try:
             async for item in self._listener.blocks():
                 if isinstance(item, Interruption):
                     self._close()
                 else:
                     await self._hear(item)
+        except CaptureError as error:  # of a file: nothing would be gained by opening it again
+            ending, self.failure = str(error), error
+            log.error("source failed", extra={"fields": {"source": self.name, "error": ending}})
         finally:
             await self._worker_done()
             self._close()
-            self._observer.state(up=False, flat=False, detail="ended")
+            self._observer.state(up=False, flat=False, detail=ending)
 
     def level(self) -> Level | None:
         """The level since the last call, if there was audio."""

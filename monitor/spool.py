@@ -146,7 +146,7 @@ class Spool:
             return False
         self._held.clear()
         self.detail = None
-        log.info("spool writes to its disk again: path=%s messages=%d", self._path, self.depth)
+        log.info("spool writes to its disk again", extra={"fields": {"path": self._path, "messages": self.depth}})
         return True
 
     def close(self) -> None:
@@ -188,7 +188,7 @@ class Spool:
 
     def _fail(self, error: SpoolError) -> None:
         if self.healthy:
-            log.error("spool disk failed, messages are held in memory: %s", error)
+            log.error("spool disk failed, messages are held in memory", extra={"fields": {"error": error}})
             self._file.distrust(self._last)
             self._retry_at = self._clock.monotonic() + self._retry_seconds
         self.detail = str(error)

@@ -48,12 +48,15 @@ class SpoolFile:
     ) -> None:
         """Open the file, or begin one whose numbers lie above `last_seq` and all used before; `now` is wall time."""
         self.path = path
+        self.last_seq = 0
+        self.depth = 0
+        self.positions: dict[str, int] = {}
         self.broken = False
         self._note = path.with_name(path.name + ".seq")
         self._connect = connect or _connect
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            existed = path.exists()
+            existed = path.exists() and path.stat().st_size > 0
             self._database, same = self._open(now)
             floor = self._floor(existed=existed, same=existed and same, now=now)
             self._begin(readers, max(floor, last_seq))
@@ -119,7 +122,9 @@ class SpoolFile:
             if _code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise
             aside = self._set_aside(now)
-            log.error("spool file is corrupt, set aside and begun anew: path=%s aside=%s", self.path, aside)
+            log.error(
+                "spool file is corrupt, set aside and begun anew", extra={"fields": {"path": self.path, "as": aside}}
+            )
             return self._checked(), False
 
     def _checked(self) -> sqlite3.Connection:

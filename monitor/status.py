@@ -18,7 +18,6 @@ from ssondo_stream.bundle import StudentSpec
 
 log = logging.getLogger(__name__)
 
-_GAP_REASONS = ("outage", "lost", "overrun")
 _REPORT_EVERY = 30  # seconds between retained status reports where nothing changed
 
 
@@ -60,7 +59,6 @@ class Status:
         self._metrics.build_info(version("ssondo-monitor"), self._spec.name, self._spec.network_sha256)
         for source in self._sources:
             self._metrics.declare_labels(source.name, source.slugs)
-            self._metrics.declare_gap_reasons(source.name, _GAP_REASONS)
             for slug in source.slugs:
                 self._retain(f"{source.name}/label/{slug}", "OFF")
         self._report()

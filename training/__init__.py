@@ -1,0 +1,1 @@
+"""Training of students: data, loops, measurement, export."""

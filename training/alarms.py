@@ -27,7 +27,9 @@ def temporal_three(
     Args:
         frequency: of the tone, Hz.
         cycles: groups of three beeps.
-        beep_seconds, gap_seconds, pause_seconds: the pattern's timing.
+        beep_seconds: length of a beep.
+        gap_seconds: between the beeps of a group.
+        pause_seconds: between groups.
         drive: 0 for a sine, above for a tone that saturates towards a square wave.
     """
     beep = _beep(frequency, beep_seconds, drive)
@@ -55,7 +57,7 @@ def smoke_alarm(rng: np.random.Generator) -> Sound:
 def siren(rng: np.random.Generator) -> Sound:
     """A random wail, yelp or two-tone siren, with harmonics of its horn."""
     seconds = rng.uniform(4, 14)
-    pitch = rng.choice([_wail, _yelp, _two_tone])(rng, round(seconds * RATE))
+    pitch = (_wail, _yelp, _two_tone)[rng.integers(3)](rng, round(seconds * RATE))
     tone = np.sin(2 * np.pi * np.cumsum(pitch) / RATE)
     horn = np.tanh(tone * rng.uniform(0.5, 6)) + rng.uniform(0, 0.3) * tone**2
     fade = round(rng.uniform(0.02, 1.0) * RATE)

@@ -36,6 +36,7 @@ EVENT_LIKE = frozenset({"dog_bark", "rooster", "baby_cry", "person_sneeze"})
 
 _STEP = RATE // 100
 _AUDIBLE_DB = -26.0  # below the clip's loudest 50 ms
+_NOTHING_DB = -97.0
 _FLOOR_MARGIN_DB = 8.0  # above what the clip's quietest tenth holds
 
 Spans = tuple[tuple[int, int], ...]
@@ -138,7 +139,7 @@ def merge(spans: Iterable[tuple[int, int]], bridge: int) -> list[tuple[int, int]
 def _filled(samples: Samples) -> Spans:
     """The one span of a continuous sound: the clip without the digital silence that pads it."""
     level = _levels(samples)
-    loud = np.flatnonzero(level >= level.max() - 45)
+    loud = np.flatnonzero(level >= max(level.max() - 45, _NOTHING_DB))
     return ((int(loud[0]) * _STEP, min(len(samples), (int(loud[-1]) + 1) * _STEP)),)
 
 

@@ -47,7 +47,7 @@ def to_onnx(student: nn.Module, n_mels: int = 128) -> bytes:
         torch.onnx.export(
             student,
             (example,),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the exporter takes streams, its annotation does not say so
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             dynamic_axes={

@@ -38,9 +38,15 @@ def draw_frames(rng: np.random.Generator) -> int:
     return LAST_FRAMES + COLUMN_FRAMES * int(rng.integers(0, 7))
 
 
-def draw_batch(pool: Pool, rng: np.random.Generator, frames: int) -> tuple[Tensor, Tensor]:
-    """Windows of one length: log-mel frames [batch, frames, n_mels] and targets [batch, columns, labels]."""
-    size = min(96, FRAMES_PER_BATCH // frames)
+def draw_batch(
+    pool: Pool, rng: np.random.Generator, frames: int, budget: int = FRAMES_PER_BATCH
+) -> tuple[Tensor, Tensor]:
+    """Windows of one length, `budget` frames in all.
+
+    Returns:
+        Log-mel frames [batch, frames, n_mels] and targets [batch, columns, labels].
+    """
+    size = max(2, min(96, budget // frames))
     scenes = [training_window(pool, rng, MEL.samples_for(frames)) for _ in range(size)]
     mel = np.stack([_equalised(log_mel(scene.samples, MEL), rng) for scene in scenes])
     targets = np.stack([column_targets(scene.heard, len(scene.samples)) for scene in scenes])
@@ -103,17 +109,24 @@ class Average:
 
 
 def train(
-    pool: Pool, *, seed: int, steps: int, minutes: float, peak_rate: float = 2e-3, log_every: int = 100
+    pool: Pool,
+    *,
+    seed: int,
+    steps: int,
+    minutes: float,
+    peak_rate: float = 2e-3,
+    budget: int = FRAMES_PER_BATCH,
+    log_every: int = 100,
 ) -> ColumnTagger:
     """Train a student until the steps or the minutes are used up, whichever comes first; the schedule follows."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    student = tagger(STUDENT, len(LABELS), dropout=0.3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student = tagger(STUDENT, len(LABELS), dropout=0.3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a valid form that its stubs lack
     average = Average(student, decay=0.998)
     optimiser = torch.optim.AdamW(student.parameters(), weight_decay=0.02)
     began, step, progress, losses = time.monotonic(), 0, 0.0, 0.0
     while progress < 1:
-        frames, targets = draw_batch(pool, rng, draw_frames(rng))
+        frames, targets = draw_batch(pool, rng, draw_frames(rng), budget)
         if rng.random() < 0.5:
             frames, targets = mixup(frames, targets, rng)
         frames = mask(frames, rng)
@@ -121,7 +134,7 @@ def train(
             group["lr"] = learning_rate(progress, peak_rate)
         loss = binary_cross_entropy_with_logits(student(frames).column_logits, targets)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it partly
         nn.utils.clip_grad_norm_(student.parameters(), 5.0)
         optimiser.step()
         average.update(student)

@@ -3,7 +3,7 @@
 They are rendered once, so that drawing a training window costs little more than adding arrays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ssondo_stream.types import Samples
 from training.alarms import siren, smoke_alarm
 from training.data import LABELS, RATE, SIREN, SMOKE_ALARM, Sound, in_folds, load_sound, normalised, read_manifest
-from training.negatives import BACKGROUND, FOREGROUND
+from training.negatives import BACKGROUND, FOREGROUND, Maker
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,15 @@ class Pool:
     background: list[Sound]
 
 
-def build_pool(esc10: Path, folds: Sequence[int], rng: np.random.Generator, *, variants: int, made_up: int) -> Pool:
+def build_pool(
+    esc10: Path,
+    folds: Sequence[int],
+    rng: np.random.Generator,
+    *,
+    variants: int,
+    made_up: int,
+    foreground: Mapping[str, Maker] = FOREGROUND,
+) -> Pool:
     """Render a pool.
 
     Args:
@@ -36,12 +44,20 @@ def build_pool(esc10: Path, folds: Sequence[int], rng: np.random.Generator, *, v
         rng: everything made up is drawn from it.
         variants: altered copies of each clip, beside the clip itself.
         made_up: alarms, sirens, and sounds of each kind of negative.
+        foreground: makers of negatives.
     """
     clips = [load_sound(esc10, clip) for clip in in_folds(read_manifest(esc10), folds)]
-    return with_made_up(clips, rng, variants=variants, made_up=made_up)
+    return with_made_up(clips, rng, variants=variants, made_up=made_up, foreground=foreground)
 
 
-def with_made_up(clips: Sequence[Sound], rng: np.random.Generator, *, variants: int, made_up: int) -> Pool:
+def with_made_up(
+    clips: Sequence[Sound],
+    rng: np.random.Generator,
+    *,
+    variants: int,
+    made_up: int,
+    foreground: Mapping[str, Maker] = FOREGROUND,
+) -> Pool:
     """A pool of these clips, their variants, and made-up sounds."""
     labelled: list[list[Sound]] = [[] for _ in LABELS]
     for sound in clips:
@@ -50,9 +66,9 @@ def with_made_up(clips: Sequence[Sound], rng: np.random.Generator, *, variants: 
         labelled[sound.label] += [sound, *(varied(sound, rng) for _ in range(variants))]
     labelled[SMOKE_ALARM] += [in_some_room(smoke_alarm(rng), rng) for _ in range(made_up)]
     labelled[SIREN] += [in_some_room(siren(rng), rng) for _ in range(made_up)]
-    foreground = [in_some_room(make(rng), rng) for make in FOREGROUND.values() for _ in range(made_up)]
+    around = [in_some_room(make(rng), rng) for make in foreground.values() for _ in range(made_up)]
     background = [make(rng) for make in BACKGROUND.values() for _ in range(made_up)]
-    return Pool(labelled, foreground, background)
+    return Pool(labelled, around, background)
 
 
 def varied(sound: Sound, rng: np.random.Generator) -> Sound:

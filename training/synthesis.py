@@ -153,7 +153,7 @@ def _cut(sound: Sound, rng: np.random.Generator, n: int, fill: float = 0.35) -> 
 
 
 def _repeated(sound: Sound, rng: np.random.Generator, n: int) -> Sound:
-    """n samples of a steady sound from a random place on, around in a circle, with soft edges."""
+    """N samples of a steady sound from a random place on, around in a circle, with soft edges."""
     samples = np.take(sound.samples, np.arange(n) + rng.integers(len(sound.samples)), mode="wrap")
     ramp = np.minimum(1, (np.arange(n, dtype=np.float32) + 1) / _EDGE)
     return Sound(samples * ramp * ramp[::-1], sound.label, ((0, n),), steady=True)

@@ -1,15 +1,17 @@
 """The hand-over from a thread that captures to the loop that reads.
 
 The thread may be a sound library's callback, so it only copies into a ring and wakes the loop; whatever the reader
-does, it neither waits nor grows.
+does, it neither waits nor grows. What arrives is counted against the clock, because devices lose audio in silence.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
+from monitor.clock import Clock
 from monitor.errors import CaptureError
 from monitor.ring import RingBuffer
+from monitor.sources.loss import LossMeter
 from ssondo_stream.types import AudioBlock, Samples
 
 RING_SECONDS = 30
@@ -21,20 +23,26 @@ class Feed:
     """One opening of a source: samples from one thread, blocks to one coroutine.
 
     The thread calls `open`, then `write` any number of times, then `fail`.
+
+    Attributes:
+        sample_rate: in Hz, from `open` on.
+        gap_reason: why the newest block that began late did so: an `overrun`, or audio `lost` before it came here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._failure: CaptureError | None = None
         self._ring = RingBuffer(1)
         self._cursor = 0
+        self._losses = LossMeter(clock)
         self.sample_rate = 0
+        self.gap_reason = "lost"
 
     @property
-    def end(self) -> int:
-        """Samples written so far."""
-        return self._ring.end
+    def arrived(self) -> int:
+        """Index one past the newest sample, read or not."""
+        return self._ring.end + self._losses.lost
 
     @property
     def crowded(self) -> bool:
@@ -69,10 +77,13 @@ class Feed:
             await self._enough()
             block = self._ring.read(self._cursor, self._cursor + int(MAX_BLOCK_SECONDS * self.sample_rate))
             if block.start > self._cursor:
-                block = AudioBlock(self._ring.end - self._ring.capacity // 2, block.samples[:0])
+                self._cursor = self._ring.end - self._ring.capacity // 2
+                self.gap_reason = "overrun"
+                continue
             self._cursor = block.end
-            if len(block.samples):
-                yield block
+            if self._losses.observe(self._ring.end, self.sample_rate):
+                self.gap_reason = "lost"
+            yield AudioBlock(block.start + self._losses.lost, block.samples)
 
     async def _enough(self) -> None:
         while True:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.clock import Clock, DelayEnvelope
+from monitor.clock import Clock
 from monitor.config import MicrophoneSettings
 from monitor.errors import CaptureError
 from monitor.sources.daemon import Hand
@@ -22,9 +22,6 @@ from ssondo_stream.types import AudioBlock
 CLOSE_SECONDS = 1.0
 VIRTUAL_CHANNELS = 16
 """Devices that claim more are sound servers, which mix down by themselves when asked for one channel."""
-LOSS_SLOTS = 3
-LOSS_SECONDS = 0.25
-"""Sound servers change their latency by less than this."""
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +29,7 @@ log = logging.getLogger(__name__)
 class MicrophoneSource:
     """A device's audio at its own rate; see `AudioSource` for the attributes.
 
-    State is the thread that talks to the sound system, and whether the last opening failed.
+    State is the thread that talks to the sound system, and whether the device was ever opened.
     """
 
     live = True
@@ -46,7 +43,7 @@ class MicrophoneSource:
         self._settings = settings
         self._clock = clock
         self._hand = Hand(settings.name)
-        self._lost_before = False
+        self._opened = False
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """Yield the device's audio until it is gone.
@@ -54,19 +51,14 @@ class MicrophoneSource:
         Raises:
             CaptureError: there is no such device, it is busy or refuses the rate, or it has stopped.
         """
-        feed, meter = Feed(), LossMeter(self._clock)
-        opening = _Opening(self._settings, feed, fresh=self._lost_before)
-        self._lost_before = True
+        feed = Feed(self._clock)
+        opening = _Opening(self._settings, feed, again=self._opened)
+        self._opened = True
         stream = await self._hand.call(opening.run, self.open_seconds, InputStream.close)
         try:
-            self.sample_rate = feed.sample_rate
-            end = 0
             async for block in feed.blocks():
-                meter.observe(feed.end, feed.sample_rate)
-                self.arrived = feed.end + meter.lost
-                self.gap_reason = "overrun" if block.start > end else "lost"
-                end = block.end
-                yield AudioBlock(block.start + meter.lost, block.samples)
+                self.sample_rate, self.arrived, self.gap_reason = feed.sample_rate, feed.arrived, feed.gap_reason
+                yield block
         finally:
             await self._close(stream)
 
@@ -78,41 +70,16 @@ class MicrophoneSource:
             log.warning("closing a sound device hangs, left behind", extra={"source": self.name})
 
 
-class LossMeter:
-    """Finds audio that a device lost without a word, by counting what arrives against the clock.
-
-    State is the delay at which samples arrive: where even the promptest arrival of three seconds is later than all
-    before, it is not jitter, and the samples in between are gone.
-
-    Attributes:
-        lost: samples found missing so far.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._delays = DelayEnvelope()
-        self.lost = 0
-
-    def observe(self, end: int, sample_rate: int) -> None:
-        """Take note that `end` samples have arrived by now."""
-        now = self._clock.monotonic()
-        self._delays.observe(now, now - (end + self.lost) / sample_rate)
-        excess = self._delays.excess(LOSS_SLOTS)
-        if excess > LOSS_SECONDS:
-            self.lost += round(excess * sample_rate)
-            self._delays = DelayEnvelope()
-
-
 class _Opening:
     """Finds and starts the device, on the thread of the `Hand`."""
 
-    def __init__(self, settings: MicrophoneSettings, feed: Feed, fresh: bool) -> None:
+    def __init__(self, settings: MicrophoneSettings, feed: Feed, again: bool) -> None:
         self._settings = settings
         self._feed = feed
-        self._fresh = fresh
+        self._again = again
 
     def run(self) -> InputStream:
-        if self._fresh:
+        if self._again:
             refresh()
         device = find_device(self._settings.device)
         channels = _channels(self._settings, device)

@@ -28,14 +28,15 @@ class NetworkSource:
     """The first audio stream at an address; see `AudioSource` for the attributes."""
 
     live = True
-    gap_reason = "lost"
 
     def __init__(self, settings: NetworkSettings, clock: Clock) -> None:
         self.name = settings.name
         self.sample_rate = 0
         self.arrived = 0
+        self.gap_reason = "lost"
         self.open_seconds = settings.open_seconds
         self._settings = settings
+        self._clock = clock
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """Yield the stream until it ends.
@@ -43,13 +44,12 @@ class NetworkSource:
         Raises:
             CaptureError: it cannot be reached, holds no audio, stalls or has ended.
         """
-        feed = Feed()
+        feed = Feed(self._clock)
         decoder = _Decoder(self._settings, feed)
         threading.Thread(target=decoder.run, name=f"decoder of {self.name}", daemon=True).start()
         try:
             async for block in feed.blocks():
-                self.sample_rate = feed.sample_rate
-                self.arrived = feed.end
+                self.sample_rate, self.arrived, self.gap_reason = feed.sample_rate, feed.arrived, feed.gap_reason
                 yield block
         finally:
             decoder.closing.set()

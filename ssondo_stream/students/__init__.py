@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-
 from ssondo_stream.students.heads import ColumnTagger
 from ssondo_stream.students.mobilenetv3 import MobileNetV3
 

@@ -43,7 +43,7 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gate [batch, channels, freq, time]."""
-        gate = self.fc2(self.fc1(x.mean((2, 3))).relu()).sigmoid()
+        gate: Tensor = self.fc2(self.fc1(x.mean((2, 3))).relu()).sigmoid()
         return x * gate[:, :, None, None]
 
 

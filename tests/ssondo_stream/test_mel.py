@@ -4,6 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssondo_stream.mel import MelConfig, MelStream, filterbank, log_mel
+from tests.ssondo_stream.test_students import seeded
+from tests.training.parts import shared
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
 
@@ -57,3 +59,14 @@ def test_reset_equals_a_new_object() -> None:
 def test_impossible_configuration_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="need"):
         MelConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_filters_narrower_than_a_bin_are_refused() -> None:
+    with pytest.raises(ValueError, match="n_mels=900 is too many"):
+        filterbank(MelConfig(n_mels=900))
+
+
+@pytest.mark.parametrize("clip", [0, 1])
+def test_log_mel_is_that_of_the_published_front_end(clip: int) -> None:
+    golden = np.load(shared("golden") / "student_mn.npz")["log_mel"][clip, 0].T
+    np.testing.assert_allclose(log_mel(seeded().audio(10, 32_000, clip + 1)), golden, atol=2e-4)

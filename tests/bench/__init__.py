@@ -1,0 +1,1 @@
+"""Speed, memory and latency against their bars: `make bench`."""

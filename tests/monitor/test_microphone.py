@@ -1,0 +1,119 @@
+"""The microphone, by way of a real sound server."""
+
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.parts_audio import Pulse, ear, pulse, wait_until
+
+MICROPHONE = {"kind": "microphone", "device": "pulse", "sample_rate": 32_000, "silence_seconds": 1.0}
+
+__all__ = ["pulse"]
+
+
+def test_what_is_played_is_heard_bit_for_bit(pulse: Pulse, tmp_path: Path) -> None:
+    played = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000).astype(np.float32)
+    soundfile.write(tmp_path / "played.wav", played, 32_000, subtype="FLOAT")
+    with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
+        listening.until(lambda told: told.get("up"))
+        pulse.play(tmp_path / "played.wav")
+        listening.blocks(1.0)
+    heard = listening.samples()
+    begin = int(np.flatnonzero(heard)[0])
+    np.testing.assert_array_equal(heard[begin : begin + len(played)], played)
+
+
+def test_blocks_are_short_and_lie_end_to_end(pulse: Pulse, tmp_path: Path) -> None:
+    with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
+        blocks = listening.blocks(2.0)
+    ends = [block["start"] + block["samples"] for block in blocks]
+    assert [block["start"] for block in blocks] == [0, *ends[:-1]]
+    assert max(block["samples"] for block in blocks) <= 16_000
+    assert np.median([block["samples"] for block in blocks]) <= 3_200
+
+
+def test_a_device_that_goes_is_reported_at_once_and_heard_again_within_five_seconds(
+    pulse: Pulse, tmp_path: Path
+) -> None:
+    with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
+        listening.blocks(0.5)
+        pulse.unplug()
+        listening.until(lambda told: "interruption" in told, seconds=2)
+        pulse.plug_in()
+        plugged = time.monotonic()
+        back = listening.until(lambda told: told.get("up"))
+    assert back["at"] - plugged < 5
+
+
+def test_a_restarted_sound_server_is_heard_again(pulse: Pulse, tmp_path: Path) -> None:
+    with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
+        listening.blocks(0.5)
+        pulse.stop()
+        listening.until(lambda told: "interruption" in told, seconds=3)
+        listening.until(lambda told: told.get("up") is False)
+        pulse.start()
+        listening.until(lambda told: told.get("up"), seconds=10)
+        listening.blocks(0.5)
+
+
+def test_a_sound_server_that_starts_after_us_is_heard(pulse: Pulse, tmp_path: Path) -> None:
+    pulse.stop()
+    with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
+        listening.until(lambda told: told.get("up") is False)
+        pulse.start()
+        listening.until(lambda told: told.get("up"), seconds=10)
+        listening.blocks(0.5)
+
+
+def test_the_index_jumps_by_the_outage(pulse: Pulse, tmp_path: Path) -> None:
+    with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
+        last = listening.blocks(1.0)[-1]
+        pulse.unplug()
+        listening.until(lambda told: "interruption" in told)
+        pulse.plug_in()
+        listening.until(lambda told: told.get("up"))
+        listening.blocks(0.5)
+    told = listening.told
+    first = told[next(i for i, t in enumerate(told) if "restarted" in t) :]
+    block = next(t for t in first if "start" in t)
+    elapsed = (block["start"] + block["samples"] - last["start"] - last["samples"]) / 32_000
+    assert elapsed == pytest.approx(block["at"] - last["at"], abs=0.25)
+
+
+def test_every_sample_of_the_index_is_captured_or_in_a_gap(pulse: Pulse, tmp_path: Path) -> None:
+    with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
+        listening.blocks(0.5)
+        pulse.unplug()
+        listening.until(lambda told: "interruption" in told)
+        pulse.plug_in()
+        listening.until(lambda told: told.get("up"))
+        listening.blocks(0.5)
+    blocks = [told for told in listening.told if "start" in told]
+    captured = sum(block["samples"] for block in blocks)
+    missed = sum(told["gap"] for told in listening.told if "gap" in told) * 32_000
+    assert captured + missed == pytest.approx(blocks[-1]["start"] + blocks[-1]["samples"], abs=1e-3)
+
+
+def test_a_stopped_sound_server_hangs_neither_listening_nor_its_end(pulse: Pulse, tmp_path: Path) -> None:
+    with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
+        listening.blocks(0.5)
+        pulse.signal(signal.SIGSTOP)
+        listening.until(lambda told: "interruption" in told, seconds=4)
+        listening.until(lambda told: told.get("up") is False)
+        listening.process.terminate()
+        listening.process.wait(5)
+
+
+def test_a_sound_server_that_goes_on_is_heard_again(pulse: Pulse, tmp_path: Path) -> None:
+    with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
+        listening.blocks(0.5)
+        pulse.signal(signal.SIGSTOP)
+        listening.until(lambda told: "interruption" in told, seconds=4)
+        listening.until(lambda told: "hang" in told.get("detail", ""), seconds=10)
+        pulse.signal(signal.SIGCONT)
+        listening.until(lambda told: told.get("up"), seconds=15)
+        listening.blocks(0.5)
