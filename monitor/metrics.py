@@ -79,11 +79,8 @@ class Metrics:
 
     def declare_source(self, source: str) -> None:
         """Start every series of a source at 0, or leave it absent until it is known."""
-        for counter in (self._captured, self._analyzed, self._restarts):
-            counter.labels(source)
-        for gauge in (self._up, self._flat):
-            gauge.labels(source).set(0)
-        self._latency.labels(source)
+        for metric in (self._captured, self._analyzed, self._restarts, self._up, self._flat, self._latency):
+            metric.labels(source)
         for reason in GAP_REASONS:
             self._gaps.labels(source, reason)
 

@@ -139,6 +139,7 @@ class Spool:
             if self._file.broken:
                 self._file.close(self._last)
                 self._file = self._open()
+            self._file.tidy()
             self.dropped += self._file.append([item.row for item in self._held], self._limit)
             self._file.save(self._positions, self._last)
         except SpoolError as error:

@@ -7,6 +7,7 @@ the note holds a ceiling, synced to disk before a number below it is used: after
 replaced, numbering goes on above the ceiling, and the hole tells subscribers that something may be missing.
 """
 
+import errno
 import json
 import logging
 import os
@@ -56,6 +57,8 @@ class SpoolFile:
         self._connect = connect or _connect
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(path.parent, os.W_OK):  # SQLite would only speak of an I/O error
+                raise PermissionError(errno.EACCES, "its folder cannot be written")
             existed = path.exists() and path.stat().st_size > 0
             self._database, same = self._open(now)
             floor = self._floor(existed=existed, same=existed and same, now=now)
@@ -98,6 +101,11 @@ class SpoolFile:
             row = self._database.execute("SELECT at FROM message ORDER BY seq LIMIT 1").fetchone()
         return None if row is None else float(row[0])
 
+    def tidy(self) -> None:
+        """Move the log into the database and cut it off, which may make room on a full disk."""
+        with self._errors():
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def distrust(self, last_seq: int) -> None:
         """Note that numbers above those in the file are in use, as far as the disk still takes a note."""
         try:
@@ -105,6 +113,7 @@ class SpoolFile:
         except OSError:
             with suppress(OSError):
                 self._note.unlink()
+        self._ceiling = 0  # so that the next append that works makes a new note
 
     def close(self, last_seq: int) -> None:
         """Leave one complete file, and a note that the numbers above the last are free."""
@@ -133,7 +142,8 @@ class SpoolFile:
             database.execute("PRAGMA locking_mode = EXCLUSIVE")  # one service per spool; also spares the -shm file
             database.execute("PRAGMA journal_mode = WAL").fetchone()
             database.execute("PRAGMA synchronous = NORMAL")
-            database.execute("PRAGMA journal_size_limit = 1048576")
+            database.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+            database.execute(f"PRAGMA journal_size_limit = {_LOG_PAGES * 4096}")
             verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise _corrupt(str(verdict))
@@ -225,6 +235,7 @@ _VERSION = 1
 _WRITER = ""  # the name under which the number last given is kept among the positions
 _BLOCK = 1000  # numbers reserved at a time: one fsync per so many events
 _KEPT_ASIDE = 3
+_LOG_PAGES = 1000  # of the log, some 250 events, before SQLite moves them into the database at the cost of two fsyncs
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS message (seq INTEGER PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS position (name TEXT PRIMARY KEY, seq INTEGER NOT NULL)",

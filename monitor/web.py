@@ -39,6 +39,7 @@ async def serve(host: str, port: int, metrics: Metrics, readiness: Readiness) ->
     runner = web.AppRunner(
         _application(metrics, readiness),
         access_log=None,
+        shutdown_timeout=1.0,
         keepalive_timeout=75,
         max_line_size=2048,
         max_field_size=4096,
@@ -80,7 +81,7 @@ def _application(metrics: Metrics, readiness: Readiness) -> web.Application:
 
 async def _bind(runner: web.AppRunner, host: str, port: int) -> None:
     try:
-        await web.TCPSite(runner, host, port, shutdown_timeout=1.0).start()
+        await web.TCPSite(runner, host, port).start()
     except OSError as error:
         reasons = {
             errno.EADDRINUSE: "is already in use; stop the other program or set another port",

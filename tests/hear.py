@@ -54,12 +54,12 @@ async def hear(settings: SourceSettings, samples: BinaryIO) -> None:
     tell(ended=True)
 
 
-async def main() -> None:
-    with Path(sys.argv[2]).open("wb") as samples:
-        task = asyncio.create_task(hear(SETTINGS.validate_json(sys.argv[1]), samples))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await asyncio.wait([task])
+async def main(settings: SourceSettings, samples: BinaryIO) -> None:
+    task = asyncio.create_task(hear(settings, samples))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await asyncio.wait([task])
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with Path(sys.argv[2]).open("wb") as output:
+        asyncio.run(main(SETTINGS.validate_json(sys.argv[1]), output))

@@ -1,6 +1,5 @@
-"""Real sound for tests: a PulseAudio server with null sinks, RTSP and HTTP streams, and a listener in its own process."""
+"""Real sound for tests: a PulseAudio server, RTSP and HTTP streams, and a listener in a process of its own."""
 
-import asyncio
 import json
 import os
 import signal
@@ -183,10 +182,3 @@ def wait_until(
         if time.monotonic() > end:
             pytest.fail(f"not within {seconds:g} s: {explain()}")
         time.sleep(0.02)
-
-
-async def eventually(ready: Callable[[], bool], seconds: float = 10.0) -> None:
-    """As `wait_until`, while the loop runs."""
-    async with asyncio.timeout(seconds):
-        while not ready():
-            await asyncio.sleep(0.01)

@@ -5,16 +5,17 @@ Usage: rtsp_server.py PORT
 
 import sys
 
-import gi
+import gi  # type: ignore[import-not-found]
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstRtspServer  # type: ignore[import-not-found]  # noqa: E402
 
 Gst.init(None)
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(
-    "( audiotestsrc is-live=true freq=440 volume=0.5 ! audio/x-raw,rate=16000,channels=1 ! audioconvert ! rtpL16pay name=pay0 )"
+    "( audiotestsrc is-live=true freq=440 volume=0.5 ! audio/x-raw,rate=16000,channels=1"
+    " ! audioconvert ! rtpL16pay name=pay0 )"
 )
 factory.set_shared(True)
 server = GstRtspServer.RTSPServer()
@@ -22,5 +23,4 @@ server.set_address("127.0.0.1")
 server.set_service(sys.argv[1])
 server.get_mount_points().add_factory("/tone", factory)
 server.attach(None)
-print("serving", flush=True)
 GLib.MainLoop().run()

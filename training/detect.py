@@ -56,6 +56,8 @@ def segments(scores: NDArray[np.float32], rule: Label) -> list[tuple[int, int]]:
         scores: [columns] of one label.
         rule: the label's settings.
     """
+    if scores.max(initial=0) < rule.threshold:
+        return []
     hold = round(rule.hold_seconds / COLUMN_SECONDS)
     least = max(1, round(rule.min_duration_seconds / COLUMN_SECONDS))
     found: list[list[int]] = []

@@ -7,6 +7,7 @@ import argparse
 import io
 import json
 import logging
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,15 +86,14 @@ def check_parity(student: nn.Module, bundle: Path, lengths: Sequence[int] = LENG
 
 
 def write_bundle(student: ColumnTagger, folder: Path, labels: Sequence[Label], extra: Sequence[Path] = ()) -> float:
-    """Save a bundle and return the difference found by `check_parity`; a bundle that fails it is not left behind."""
+    """Save a bundle that passes `check_parity` and return the difference found; write nothing if it fails."""
     spec = StudentSpec(name=folder.name, labels=tuple(labels), embedding_dim=student.head.in_features)
-    save_bundle(folder, spec, to_onnx(student), {path.name: path.read_bytes() for path in extra})
-    try:
-        return check_parity(student, folder)
-    except ParityError:
-        for path in folder.iterdir():
-            path.unlink()
-        raise
+    network, files = to_onnx(student), {path.name: path.read_bytes() for path in extra}
+    with tempfile.TemporaryDirectory() as trial:
+        save_bundle(Path(trial), spec, network)
+        difference = check_parity(student, Path(trial))
+    save_bundle(folder, spec, network, files)
+    return difference
 
 
 def read_labels(path: Path | None) -> list[Label]:

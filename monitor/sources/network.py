@@ -77,9 +77,11 @@ class _Decoder:
         except CaptureError as error:
             self._feed.fail(error)
         except av.FFmpegError as error:
-            # the cause's message holds the address: it is cut off
-            problem = f"no data for {self._settings.read_seconds:g} s" if _timed_out(error) else error.strerror
+            # FFmpeg's own message holds the address, so it is not chained
+            problem = "no data in time" if isinstance(error, av.ExitError | av.TimeoutError) else error.strerror
             self._feed.fail(CaptureError(f"{self._what}: {problem}"))
+        except ValueError as error:
+            self._feed.fail(CaptureError(f"{self._what}: audio of a kind that cannot be converted ({error})"))
 
     def _decode(self) -> None:
         with self._connected() as container:
@@ -135,7 +137,3 @@ class _Format:
 
 def _format(frame: AudioFrame) -> _Format:
     return _Format(frame.sample_rate, frame.layout.name, frame.format.name)
-
-
-def _timed_out(error: av.FFmpegError) -> bool:
-    return isinstance(error, av.ExitError | av.TimeoutError)

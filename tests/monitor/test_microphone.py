@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.parts_audio import Pulse, ear, pulse, wait_until
+from tests.parts_audio import Pulse, ear, pulse
 
 MICROPHONE = {"kind": "microphone", "device": "pulse", "sample_rate": 32_000, "silence_seconds": 1.0}
 

@@ -3,13 +3,8 @@
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from monitor.clock import SystemClock
-from monitor.config import NetworkSettings
-from monitor.errors import CaptureError
-from monitor.sources.network import NetworkSource, redact
 from tests.parts import free_port
 from tests.parts_audio import ear, http_tone, pitch, rtsp_tone
 

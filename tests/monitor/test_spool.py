@@ -6,7 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -419,6 +420,58 @@ def test_disk_failure_is_logged_once_and_so_is_its_end(tmp_path: Path, caplog: p
     spool.recover()
 
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_full_disk_delays_nothing_and_what_it_did_not_take_is_written_once_there_is_room(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    spool = _open(small_disk / "spool.sqlite", retry_seconds=0)
+    ballast.write_bytes(bytes(1_000_000))
+    _exhaust(spool)
+    held = spool.append(b"z")
+    assert "full" in (spool.detail or "")
+    assert held == 0
+
+    seen = _numbers(spool)
+    spool.ack(seen[-2])
+    ballast.unlink()
+    assert spool.recover()
+    spool.close()
+    again = _open(small_disk / "spool.sqlite")
+    assert again.peek() == [(seen[-1], b"z")]
+    again.close()
+
+
+def test_spool_that_cannot_be_begun_on_a_full_disk_says_so(small_disk: Path) -> None:
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(bytes(4096))
+
+    with pytest.raises(SpoolError, match=r"spool .*/disk/spool.sqlite: .*(full|space).*"):
+        _open(small_disk / "spool.sqlite")
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_spool_on_a_read_only_disk_says_so(small_disk: Path, existing: bool) -> None:
+    if existing:
+        spool = _open(small_disk / "spool.sqlite")
+        spool.append(b"a")
+        spool.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+
+    with pytest.raises(SpoolError, match="make it writable"):
+        _open(small_disk / "spool.sqlite")
 
 
 APPENDER = """

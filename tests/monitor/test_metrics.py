@@ -1,0 +1,188 @@
+"""The metrics, by their names in the exposition."""
+
+import re
+import threading
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitor.metrics import GAP_REASONS, STAGES, Metrics
+from tests.fakes import FakeClock
+
+CONTRACT = {  # name as queried: type, labels
+    "ssondo_audio_captured_seconds_total": ("counter", {"source"}),
+    "ssondo_audio_analyzed_seconds_total": ("counter", {"source"}),
+    "ssondo_audio_gap_seconds_total": ("counter", {"source", "reason"}),
+    "ssondo_last_audio_timestamp_seconds": ("gauge", {"source"}),
+    "ssondo_source_up": ("gauge", {"source"}),
+    "ssondo_source_flatline": ("gauge", {"source"}),
+    "ssondo_level_dbfs": ("gauge", {"source"}),
+    "ssondo_source_restarts_total": ("counter", {"source"}),
+    "ssondo_stage_seconds": ("histogram", {"stage"}),
+    "ssondo_detection_latency_seconds": ("histogram", {"source"}),
+    "ssondo_realtime_factor": ("gauge", {"source"}),
+    "ssondo_events_total": ("counter", {"source", "label"}),
+    "ssondo_spool_messages": ("gauge", set()),
+    "ssondo_spool_oldest_timestamp_seconds": ("gauge", set()),
+    "ssondo_spool_dropped_total": ("counter", set()),
+    "ssondo_mqtt_published_total": ("counter", set()),
+    "ssondo_mqtt_acked_total": ("counter", set()),
+    "ssondo_mqtt_connected": ("gauge", set()),
+    "ssondo_build_info": ("gauge", {"version", "model", "model_sha256"}),
+}
+
+
+def populated() -> Metrics:
+    """Metrics of a service in which everything has happened once."""
+    metrics = Metrics(clock=FakeClock(wall=1_800_000_000.0))
+    metrics.build_info("0.1.0", "tiny", "ab" * 32)
+    source = metrics.observer("yard")
+    metrics.declare_labels("yard", ["dog_bark", "siren"])
+    source.captured(2.5)
+    source.analyzed(2.0)
+    source.gap(0.5, "outage")
+    source.restarted()
+    source.state(up=True, flat=False, detail="")
+    source.level(-31.25)
+    source.realtime_factor(0.02)
+    source.latency(0.8)
+    source.event("dog_bark")
+    for stage in STAGES:
+        metrics.stage_took(stage, 0.004)
+    metrics.spool(3, oldest=1_799_999_990.0)
+    metrics.spool_dropped(2)
+    metrics.mqtt_connected(True)
+    metrics.mqtt_published(5)
+    metrics.mqtt_acked(4)
+    return metrics
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    """`name{label="value"}` -> value of everything exposed."""
+    found = {}
+    for line in metrics.exposition().decode().splitlines():
+        if not line.startswith("#"):
+            series, value = line.rsplit(" ", 1)
+            found[series] = float(value)
+    return found
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_metric_has_the_type_and_labels_of_the_contract(name: str) -> None:
+    kind, labels = CONTRACT[name]
+    families = {family.name: family for family in text_string_to_metric_families(populated().exposition().decode())}
+    family = families[name.removesuffix("_total") if kind == "counter" else name]
+    assert family.type == kind
+    assert family.documentation
+    suffix = "_count" if kind == "histogram" else ""
+    (first, *_) = [sample for sample in family.samples if sample.name == name + suffix]
+    assert set(first.labels) == labels
+
+
+def test_nothing_but_the_contract_is_exposed() -> None:
+    exposed = {re.split(r"[{ ]", series)[0] for series in samples(populated())}
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in exposed} == set(CONTRACT)
+
+
+def test_known_series_start_at_zero_and_unknown_values_are_absent() -> None:
+    metrics = Metrics()
+    metrics.declare_source("yard")
+    metrics.declare_labels("yard", ["dog_bark", "siren"])
+    found = {series: value for series, value in samples(metrics).items() if "_bucket" not in series}
+    assert set(found.values()) == {0}
+    assert set(found) == {
+        *(f'ssondo_{name}{{source="yard"}}' for name in ("source_up", "source_flatline", "source_restarts_total")),
+        *(f'ssondo_audio_{name}_seconds_total{{source="yard"}}' for name in ("captured", "analyzed")),
+        *(f'ssondo_audio_gap_seconds_total{{reason="{reason}",source="yard"}}' for reason in GAP_REASONS),
+        *(f'ssondo_events_total{{label="{slug}",source="yard"}}' for slug in ("dog_bark", "siren")),
+        *(f'ssondo_stage_seconds_{part}{{stage="{stage}"}}' for part in ("sum", "count") for stage in STAGES),
+        *(f'ssondo_detection_latency_seconds_{part}{{source="yard"}}' for part in ("sum", "count")),
+        *("ssondo_spool_messages", "ssondo_spool_dropped_total"),
+        *("ssondo_mqtt_published_total", "ssondo_mqtt_acked_total", "ssondo_mqtt_connected"),
+    }
+
+
+def test_values_are_those_that_were_told() -> None:
+    found = samples(populated())
+    assert found['ssondo_audio_captured_seconds_total{source="yard"}'] == 2.5
+    assert found['ssondo_audio_gap_seconds_total{reason="outage",source="yard"}'] == 0.5
+    assert found['ssondo_last_audio_timestamp_seconds{source="yard"}'] == 1_800_000_000
+    assert found['ssondo_events_total{label="dog_bark",source="yard"}'] == 1
+    assert found["ssondo_spool_oldest_timestamp_seconds"] == 1_799_999_990
+    assert found["ssondo_mqtt_acked_total"] == 4
+
+
+def test_level_and_load_of_a_lost_source_disappear_until_it_is_back() -> None:
+    metrics = Metrics()
+    source = metrics.observer("yard")
+    for _ in range(2):
+        source.state(up=True, flat=False, detail="")
+        source.level(-30)
+        source.realtime_factor(0.1)
+        assert samples(metrics)['ssondo_level_dbfs{source="yard"}'] == -30
+        source.state(up=False, flat=False, detail="unplugged")
+        source.state(up=False, flat=False, detail="still unplugged")
+        found = samples(metrics)
+        assert 'ssondo_level_dbfs{source="yard"}' not in found
+        assert 'ssondo_realtime_factor{source="yard"}' not in found
+        assert found['ssondo_source_up{source="yard"}'] == 0
+
+
+def test_empty_spool_has_no_oldest_message() -> None:
+    metrics = populated()
+    metrics.spool(0, oldest=None)
+    assert "ssondo_spool_oldest_timestamp_seconds" not in samples(metrics)
+
+
+def test_declaring_again_keeps_the_counts() -> None:
+    metrics = populated()
+    metrics.declare_source("yard")
+    metrics.declare_labels("yard", ["dog_bark"])
+    found = samples(metrics)
+    assert found['ssondo_audio_captured_seconds_total{source="yard"}'] == 2.5
+    assert found['ssondo_source_up{source="yard"}'] == 1
+    assert found['ssondo_events_total{label="dog_bark",source="yard"}'] == 1
+
+
+def test_new_build_replaces_the_old_one() -> None:
+    metrics = populated()
+    metrics.build_info("0.2.0", "other", "cd" * 32)
+    assert sum(series.startswith("ssondo_build_info") for series in samples(metrics)) == 1
+
+
+def test_stage_is_timed_even_where_it_fails() -> None:
+    metrics = Metrics()
+    with pytest.raises(RuntimeError), metrics.stage("infer"):
+        raise RuntimeError
+    assert samples(metrics)['ssondo_stage_seconds_count{stage="infer"}'] == 1
+
+
+def test_two_services_in_a_process_do_not_share_counts() -> None:
+    first, second = Metrics(), Metrics()
+    first.mqtt_published()
+    assert samples(second)["ssondo_mqtt_published_total"] == 0
+
+
+def test_registry_can_be_given() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry).mqtt_published(3)
+    assert registry.get_sample_value("ssondo_mqtt_published_total") == 3
+
+
+def test_threads_may_tell_while_it_is_scraped() -> None:
+    metrics = Metrics()
+    source = metrics.observer("yard")
+
+    def tell() -> None:
+        for index in range(500):
+            source.captured(1.0)
+            source.level(-30)
+            source.state(up=index % 2 == 0, flat=False, detail="")
+
+    threads = [threading.Thread(target=tell) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        metrics.exposition()
+    assert samples(metrics)['ssondo_audio_captured_seconds_total{source="yard"}'] == 2000

@@ -1,0 +1,258 @@
+"""The whole service as users start it, with real sound, a real broker and a real Prometheus."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ssondo_stream.types import Samples
+from tests.parts import free_port, require
+from tests.parts_audio import Pulse, pulse, rtsp_tone
+from tests.parts_mqtt import Mosquitto, subscriber
+from tests.parts_service import Service, running
+from training.alarms import temporal_three
+
+__all__ = ["pulse"]
+
+RATE = 32_000
+
+
+def alarm_scene(before: float = 3.0, after: float = 14.0, cycles: int = 2) -> Samples:
+    """Faint noise with a smoke alarm that begins after so many seconds."""
+    alarm = temporal_three(3100.0, cycles=cycles) * 0.1
+    audio = np.random.default_rng(0).normal(0, 0.003, int((before + after) * RATE) + len(alarm)).astype(np.float32)
+    audio[int(before * RATE) :][: len(alarm)] += alarm
+    return audio
+
+
+def to_broker(port: int) -> str:
+    return f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\nretry_max_seconds = 1\n'
+
+
+def events(payloads: list[bytes]) -> list[dict[str, object]]:
+    return [json.loads(payload) for payload in payloads]
+
+
+async def test_alarm_into_a_microphone_comes_out_of_the_broker(pulse: Pulse, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "alarm.wav", alarm_scene(), RATE, subtype="FLOAT")
+    microphone = f'[[source]]\nname = "yard"\nkind = "microphone"\ndevice = "pulse"\nsample_rate = {RATE}\n'
+    async with Mosquitto(tmp_path / "broker") as broker, subscriber(broker.port) as inbox:
+        with running(tmp_path / "s", microphone + to_broker(broker.port), environ=pulse.environment) as service:
+            await inbox.see("ssondo/test/yard/availability", b"online", 20)
+            played = time.time()
+            await asyncio.to_thread(pulse.play, tmp_path / "alarm.wav")
+            await inbox.until(lambda i: len(i.on("ssondo/test/yard/event")) >= 2, 20)
+            started, ended = events(inbox.on("ssondo/test/yard/event"))[:2]
+            assert (started["event_type"], started["slug"]) == ("started", "smoke_alarm")
+            assert (ended["event_type"], ended["confirmed"]) == ("ended", True)
+            assert started["event_id"] == ended["event_id"]
+            assert ended["duration_s"] == pytest.approx(6.5, abs=1.2)
+            assert inbox.on("ssondo/test/yard/label/smoke_alarm")[-2:] == [b"ON", b"OFF"]
+            assert abs(_unix(str(ended["onset"])) - played - 3) < 1.0
+            assert service.stop() == 0
+        await inbox.see("ssondo/test/availability", b"offline")
+        await inbox.see("ssondo/test/yard/availability", b"offline")
+
+
+async def test_termination_ends_open_events_and_says_goodbye_within_five_seconds(tmp_path: Path) -> None:
+    async with Mosquitto(tmp_path / "broker") as broker, subscriber(broker.port) as inbox:
+        with running(tmp_path / "s", to_broker(broker.port)) as service:
+            await inbox.see("ssondo/test/demo/label/smoke_alarm", b"ON", 30)
+            begun = time.monotonic()
+            assert await asyncio.to_thread(service.stop) == 0
+            assert time.monotonic() - begun < 5
+        await inbox.see("ssondo/test/availability", b"offline")
+        told = [event["event_type"] for event in events(inbox.on("ssondo/test/demo/event"))]
+        assert told == ["started", "ended"]
+        assert inbox.on("ssondo/test/demo/label/smoke_alarm")[-1] == b"OFF"
+
+
+async def test_events_of_a_killed_monitor_are_delivered_by_the_next(tmp_path: Path) -> None:
+    async with Mosquitto(tmp_path / "broker") as broker:
+        with running(tmp_path / "s", to_broker(broker.port)) as service:
+            service.wait(Service.ready, "readiness")
+            broker.freeze()
+            service.wait(lambda s: s.metrics()["ssondo_spool_messages"] > 0, "an event in the spool")
+            service.stop(signal.SIGKILL)
+        broker.kill()
+        await broker.start()
+        async with subscriber(broker.port) as inbox:
+            with running(tmp_path / "s", to_broker(broker.port)):
+                await inbox.until(lambda i: len(i.on("ssondo/test/demo/event")) >= 2, 30)
+            first, second = events(inbox.on("ssondo/test/demo/event"))[:2]
+            assert first["slug"] == second["slug"] == "smoke_alarm"
+            assert first["boot_id"] != second["boot_id"]
+            assert int(str(first["seq"])) < int(str(second["seq"]))
+
+
+async def test_broker_that_dies_and_returns_misses_no_event_and_keeps_their_order(tmp_path: Path) -> None:
+    async with Mosquitto(tmp_path / "broker") as broker:
+        with running(tmp_path / "s", to_broker(broker.port)) as service:
+            service.wait(Service.ready, "readiness")
+            broker.kill()
+            service.wait(lambda s: s.get("/ready")[0] == 503, "being not ready", 10)
+            service.wait(lambda s: s.metrics()["ssondo_spool_messages"] > 0, "an event in the spool")
+            await broker.start()
+            async with subscriber(broker.port) as inbox:
+                await inbox.until(lambda i: len(i.on("ssondo/test/demo/event")) >= 2, 40)
+                await inbox.see("ssondo/test/demo/availability", b"online", 10)
+            sequence = [int(str(event["seq"])) for event in events(inbox.on("ssondo/test/demo/event"))]
+            assert sequence == sorted(set(sequence))
+            assert sequence[0] == 1
+
+
+async def test_sources_do_not_disturb_each_other(tmp_path: Path) -> None:
+    port = free_port()
+    config = f"""
+[[source]]
+name = "hall"
+kind = "network"
+url = "rtsp://user:secret@127.0.0.1:{port}/tone"
+[[source]]
+name = "demo"
+kind = "demo"
+"""
+    with rtsp_tone(port) as server, running(tmp_path, config) as service:
+        service.wait(lambda s: s.metrics()['ssondo_source_up{source="hall"}'] == 1, "the stream")
+        service.wait(Service.ready, "readiness")
+        server.kill()
+        service.wait(lambda s: s.metrics()['ssondo_source_up{source="hall"}'] == 0, "the loss of the stream", 10)
+        status, body = service.get("/ready")
+        assert status == 503
+        assert "source hall" in body
+        assert "source demo" not in body
+        before = service.metrics()['ssondo_audio_analyzed_seconds_total{source="demo"}']
+        service.wait(
+            lambda s: s.metrics()['ssondo_audio_analyzed_seconds_total{source="demo"}'] > before + 1, "the other source"
+        )
+        assert "secret" not in service.log() + body
+
+
+def test_every_second_is_analysed_or_in_a_gap(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        service.wait(lambda s: s.metrics()['ssondo_audio_captured_seconds_total{source="demo"}'] > 8, "eight seconds")
+        found = service.metrics()
+    captured = found['ssondo_audio_captured_seconds_total{source="demo"}']
+    analysed = found['ssondo_audio_analyzed_seconds_total{source="demo"}']
+    assert 0 <= captured - analysed <= 0.8, "all but the column in the making, and the block under way"
+
+
+def test_without_a_sound_device_the_demonstration_is_announced(tmp_path: Path) -> None:
+    silent = tmp_path / "alsa.conf"
+    silent.write_text("")
+    environ = {"ALSA_CONFIG_PATH": str(silent), "PULSE_SERVER": "unix:/nowhere", "SSONDO_LOG__LEVEL": "info"}
+    with running(tmp_path / "s", environ=environ, demo=False) as service:
+        service.wait(lambda s: "▶ Smoke alarm" in s.printed(), "an event on the terminal")
+        printed = service.printed()
+        assert "GENERATED DEMONSTRATION" in printed
+        assert f"mosquitto_sub -h 127.0.0.1 -p {service.mqtt_port}" in printed
+        assert f"http://127.0.0.1:{service.http_port}/metrics" in printed
+        assert service.stop(signal.SIGINT) == 0
+    assert "Traceback" not in service.log()
+
+
+def test_service_imports_no_torch(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        service.wait(lambda s: s.metrics()['ssondo_audio_analyzed_seconds_total{source="demo"}'] > 0, "a prediction")
+        maps = Path(f"/proc/{service.process.pid}/maps").read_text()
+    assert "libtorch" not in maps
+    assert "libonnxruntime" in maps or "onnxruntime" in maps
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "said"),
+    [
+        ("[http]\nport = {taken}\n", 2, "[http] port"),
+        ("[mqtt]\nembedded_port = {taken}\n", 2, "embedded_port"),
+        ('[model]\nbundle = "nothing"\n', 2, "no bundle 'nothing'"),
+        ("[detection]\nthreshold = 2\n", 2, "detection.threshold"),
+        ('[[source]]\nname = "f"\nkind = "file"\npath = "missing.wav"\n', 2, "missing.wav"),
+    ],
+)
+def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, config: str, code: int, said: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        text = config.format(taken=taken.getsockname()[1])
+        # the environment would override what is tested
+        unset = {"SSONDO_HTTP__PORT": str(taken.getsockname()[1])} if "http" in config else {}
+        if "embedded" in config:
+            unset = {"SSONDO_MQTT__EMBEDDED_PORT": str(taken.getsockname()[1])}
+        with running(tmp_path, text, environ=unset) as service:
+            assert service.process.wait(20) == code
+    problems = [line for line in service.log().splitlines() if said in line]
+    assert len(problems) == 1
+    assert "Traceback" not in service.log()
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, int]]:
+    """A real Prometheus that scrapes a real service; the port of the former."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    port, program = free_port(), require("prometheus")
+    with running(folder / "service") as service:
+        service.wait(Service.ready, "readiness")
+        (folder / "prometheus.yml").write_text(
+            "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: ssondo\n"
+            f"  static_configs: [{{targets: ['127.0.0.1:{service.http_port}']}}]\n"
+        )
+        command = [program, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=log)
+        try:
+            service.wait(lambda _: bool(query(port, "ssondo_events_total > 0")), "a scraped event")
+            yield service, port
+        finally:
+            server.kill()
+            server.wait()
+
+
+def query(port: int, expression: str) -> list[object]:
+    url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return list(json.load(answer)["data"]["result"])
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'rate(ssondo_audio_captured_seconds_total{source="demo"}[10s]) > 0.5',
+        'rate(ssondo_audio_analyzed_seconds_total{source="demo"}[10s]) > 0.5',
+        'ssondo_audio_gap_seconds_total{source="demo",reason="outage"} == 0',
+        'time() - ssondo_last_audio_timestamp_seconds{source="demo"} < 5',
+        "ssondo_source_up == 1",
+        "ssondo_source_flatline == 0",
+        "ssondo_level_dbfs < 0",
+        "ssondo_source_restarts_total == 0",
+        'histogram_quantile(0.9, rate(ssondo_stage_seconds_bucket{stage="infer"}[10s])) > 0',
+        'histogram_quantile(0.9, rate(ssondo_stage_seconds_bucket{stage="mel"}[10s])) > 0',
+        'histogram_quantile(0.9, rate(ssondo_stage_seconds_bucket{stage="resample"}[10s])) > 0',
+        'histogram_quantile(0.9, rate(ssondo_stage_seconds_bucket{stage="detect"}[10s])) > 0',
+        "ssondo_detection_latency_seconds_count > 0",
+        "ssondo_realtime_factor < 1",
+        'ssondo_events_total{label="smoke_alarm"} > 0',
+        'ssondo_events_total{label="dog_bark"} >= 0',
+        "ssondo_spool_messages >= 0",
+        "ssondo_spool_dropped_total == 0",
+        "ssondo_mqtt_published_total > 0",
+        "ssondo_mqtt_acked_total > 0",
+        "ssondo_mqtt_connected == 1",
+        'ssondo_build_info{model="default"} == 1',
+    ],
+)
+def test_prometheus_answers_for_every_metric(prometheus: tuple[Service, int], expression: str) -> None:
+    service, port = prometheus
+    service.wait(lambda _: bool(query(port, expression)), expression, 10)
+
+
+def _unix(date: str) -> float:
+    return datetime.fromisoformat(date).timestamp()
