@@ -36,10 +36,12 @@ def main() -> NoReturn:
     """Run the command line. Exit codes: 0 done, 2 bad usage or configuration, 1 anything else."""
     try:
         app()
-    except ConfigError as error:
-        _fail(2, error)
     except (MonitorError, StreamError) as error:
-        _fail(1, error)
+        _fail(error)
+    except ExceptionGroup as group:  # of tasks; where a bug is among them, the traceback is wanted
+        if group.split((MonitorError, StreamError))[1] is not None:
+            raise
+        _fail(_first(group))
     except BrokenPipeError:
         # Whoever read the output has gone, as `head` does; the interpreter must not try to flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -165,7 +167,13 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _fail(code: int, error: Exception) -> NoReturn:
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _fail(error: Exception) -> NoReturn:
     for line in str(error).splitlines():
         typer.echo(f"ssondo-monitor: {line}", err=True)
-    sys.exit(code)
+    sys.exit(2 if isinstance(error, ConfigError) else 1)

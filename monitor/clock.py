@@ -72,6 +72,11 @@ class DelayEnvelope:
             return 0.0
         return min(delay for _, delay in recent) - min(delay for _, delay in older)
 
+    def forget(self, slots: int) -> None:
+        """Drop the newest slot and so many full ones before it."""
+        for _ in range(min(slots + 1, len(self._slots))):
+            self._slots.pop()
+
 
 class SampleClock:
     """Dates for sample indices, learned from when samples arrive.

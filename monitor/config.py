@@ -31,7 +31,7 @@ class Section(BaseModel):
 class NodeSettings(Section):
     """This sensor."""
 
-    name: Name = Field(default_factory=lambda: slugify(platform.node()) or "sensor")
+    name: Name = Field(default_factory=lambda: slugify(platform.node())[:64] or "sensor")
     state_dir: Path | None = None  # default: $STATE_DIRECTORY, else $XDG_STATE_HOME/ssondo-monitor
 
 

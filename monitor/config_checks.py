@@ -10,7 +10,8 @@ from pathlib import Path
 
 from monitor.config import FileSettings, MqttSettings, PipeSettings, Settings
 from monitor.config_wording import Key, Mistake, suggest
-from ssondo_stream.bundle import Label, StudentSpec, find_bundle, load_spec
+from monitor.rules import thresholds
+from ssondo_stream.bundle import StudentSpec, find_bundle, load_spec
 from ssondo_stream.errors import BundleError
 
 
@@ -133,7 +134,7 @@ def _thresholds(settings: Settings, spec: StudentSpec) -> Iterator[Mistake]:
         own = settings.detection.labels.get(label.slug)
         if own is not None and not own.enabled:
             continue
-        values = {name: _merged(settings, label, name) for name in ("off", "threshold", "early")}
+        values = thresholds(label, settings.detection)
         if not values["off"] <= values["threshold"] <= values["early"]:
             given = own is not None and any(getattr(own, name) is not None for name in values)
             key: Key = ("detection", "labels", label.slug) if given else ("detection",)
@@ -142,12 +143,6 @@ def _thresholds(settings: Settings, spec: StudentSpec) -> Iterator[Mistake]:
     for (key, got), slugs in wrong.items():
         text = f"got {got} with what bundle {spec.name!r} sets for {', '.join(slugs)}"
         yield Mistake(key, f"{text}, expected off <= threshold <= early")
-
-
-def _merged(settings: Settings, label: Label, name: str) -> float:
-    own = settings.detection.labels.get(label.slug)
-    given = (getattr(own, name, None), getattr(settings.detection, name), getattr(label, name))
-    return next(float(value) for value in given if value is not None)
 
 
 _RULES: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (

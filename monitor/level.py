@@ -1,23 +1,21 @@
 """How loud it is: level in dB of full scale, and the A-weighted equivalent level in dB(A).
 
-The weighting of IEC 61672-1 is applied by fast convolution with a kernel that has the analogue curve at the source's
-own rate: a recursive filter would bend it near half that rate, and `scipy.signal` alone takes 50 MB of memory.
+The weighting, and the memory that its library takes, is loaded only for a source that is calibrated.
 """
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.fft
-from numpy.typing import NDArray
 
 from ssondo_stream.types import Samples
 
+if TYPE_CHECKING:
+    from monitor.weighting import AWeighting
+
 FLOOR_DBFS = -120.0
 _FULL_SCALE_SINE = 10 * math.log10(2)  # a full-scale sine lies so far below a full-scale square, in dB
-_POLES = (20.598997, 107.65265, 737.86223, 12194.217)  # Hz; IEC 61672-1, annex E
-_REACH_SECONDS = 0.1  # of the kernel to either side; by then the slowest pole has decayed by 100 dB
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,8 @@ class LevelMeter:
 
     def reset(self) -> None:
         """Forget everything, as after a gap."""
-        self._plain = _Energy()
-        self._weighting = None if self._calibration_db is None else _Weighting(self._sample_rate)
+        self._plain = Energy()
+        self._weighting = None if self._calibration_db is None else _weighting(self._sample_rate)
 
     def push(self, samples: Samples) -> None:
         """Take samples, [n], full scale 1; what is not finite counts as silence."""
@@ -75,25 +73,14 @@ class LevelMeter:
         return Level(dbfs, weighted + _FULL_SCALE_SINE + self._calibration_db)
 
 
-def a_weighting(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gain of the A-weighting at some frequencies, 1 at 1 kHz. Source: IEC 61672-1, annex E."""
-
-    def raw(squared: NDArray[np.float64]) -> NDArray[np.float64]:
-        low, second, third, high = (pole**2 for pole in _POLES)
-        middle = np.sqrt((squared + second) * (squared + third))
-        return squared**2 / ((squared + low) * middle * (squared + high))
-
-    gain: NDArray[np.float64] = raw(np.square(hertz)) / raw(np.array(1e6))
-    return gain
-
-
-class _Energy:
+class Energy:
     """A running mean square."""
 
     def __init__(self) -> None:
         self._sum, self._count = 0.0, 0
 
     def add(self, samples: Samples) -> None:
+        """Take samples [n]."""
         self._sum += float(np.square(samples, dtype=np.float64).sum())
         self._count += len(samples)
 
@@ -106,46 +93,7 @@ class _Energy:
         return max(FLOOR_DBFS, 10 * math.log10(total / count)) if total > 0 else FLOOR_DBFS
 
 
-class _Weighting:
-    """A-weights a stream by overlap-save, and keeps the energy of what comes out.
+def _weighting(sample_rate: int) -> "AWeighting":
+    from monitor.weighting import AWeighting  # noqa: PLC0415  # scipy takes 25 MB
 
-    State is one frame: the block before, and the block that is being filled.
-    """
-
-    def __init__(self, sample_rate: int) -> None:
-        self.energy = _Energy()
-        self._response = _response(sample_rate)
-        self._block = len(self._response) - 1
-        self._frame = np.zeros(2 * self._block, np.float32)
-        self._filled = 0
-        self._early = self._block // 2  # outputs before the first sample, as the kernel reaches both ways
-
-    def push(self, samples: Samples) -> None:
-        while len(samples):
-            taken = samples[: self._block - self._filled]
-            place = self._block + self._filled
-            self._frame[place : place + len(taken)] = taken
-            samples = samples[len(taken) :]
-            self._filled += len(taken)
-            if self._filled == self._block:
-                self._finish()
-
-    def _finish(self) -> None:
-        weighted = scipy.fft.irfft(scipy.fft.rfft(self._frame) * self._response, len(self._frame))[self._block :]
-        self.energy.add(weighted[self._early :])
-        self._frame[: self._block] = self._frame[self._block :]
-        self._filled, self._early = 0, 0
-
-
-@cache
-def _response(sample_rate: int) -> NDArray[np.complex64]:
-    """Response of the kernel in a frame of two blocks, [block + 1].
-
-    The kernel is the analogue magnitude without phase, sampled up to half the rate. Cut to 0.2 s it keeps within
-    0.01 dB of that from 10 Hz to half the rate.
-    """
-    block = scipy.fft.next_fast_len(2 * round(_REACH_SECONDS * sample_rate), real=True)
-    magnitude = a_weighting(scipy.fft.rfftfreq(block, 1 / sample_rate))
-    kernel = np.roll(scipy.fft.irfft(magnitude, block), block // 2)
-    response: NDArray[np.complex64] = scipy.fft.rfft(kernel, 2 * block).astype(np.complex64)
-    return response
+    return AWeighting(sample_rate)

@@ -140,7 +140,7 @@ class Listener:
             async with asyncio.timeout(seconds if watched else None):
                 return await anext(blocks, None)
         except TimeoutError:
-            raise CaptureError(f"source {source.name}: no samples for {seconds:g} s") from None
+            raise CaptureError(f"no samples for {seconds:g} s") from None
 
     def _resume(self, source: AudioSource, first: AudioBlock) -> int:
         """The index at which the first block of an opening belongs."""

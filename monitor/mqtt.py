@@ -16,7 +16,8 @@ from monitor.clock import Clock
 from monitor.config import MqttSettings
 from monitor.errors import ConfigError, SinkUnavailable
 from monitor.events import Event
-from monitor.mqtt_link import Link, Message, connect, parameters
+from monitor.mqtt_link import Link, Message, connect
+from monitor.mqtt_parameters import parameters
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""One connection to an MQTT broker, from its settings to the reason why it ended.
+"""One connection to an MQTT broker, until it ends, and why it did.
 
 The one place that knows aiomqtt, which neither reconnects nor tells why in words that help; the rest is `monitor.mqtt`.
 """
@@ -8,15 +8,14 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 import aiomqtt
 
-from monitor.config import MqttSettings
-from monitor.errors import ConfigError, SinkRejected, SinkUnavailable
+from monitor.errors import SinkRejected, SinkUnavailable
+from monitor.mqtt_parameters import Parameters
 
 T = TypeVar("T")
 
@@ -29,45 +28,6 @@ class Message:
     payload: bytes
     qos: int = 1
     retain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """All that a connection needs, with every file read."""
-
-    host: str
-    port: int
-    client_id: str
-    keepalive_seconds: int
-    timeout_seconds: float
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None
-
-    @property
-    def address(self) -> str:
-        """For people."""
-        return f"{self.host}:{self.port}"
-
-
-def parameters(settings: MqttSettings, node: str) -> Parameters:
-    """Work out a connection, reading the password's and the certificates' files; may take some milliseconds.
-
-    Raises:
-        ConfigError: a file is missing or wrong, or settings contradict each other; the message names them.
-    """
-    loopback = settings.host is None
-    default_port = settings.embedded_port if loopback else 8883 if settings.tls else 1883
-    return Parameters(
-        host=settings.host or "127.0.0.1",
-        port=settings.port or default_port,
-        client_id=settings.client_id or f"{settings.base_topic}-{node}".replace("/", "-"),
-        keepalive_seconds=settings.keepalive_seconds,
-        timeout_seconds=settings.timeout_seconds,
-        username=settings.username,
-        password=_password(settings),
-        tls=_tls(settings),
-    )
 
 
 class Link:
@@ -153,11 +113,12 @@ async def connect(parameters: Parameters, will: Message) -> AsyncIterator[Link]:
         tls_context=parameters.tls,
         max_inflight_messages=_IN_FLIGHT,
         logger=troubles.logger,
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # an event waits for no other
     )
     try:
         async with AsyncExitStack() as stack:
             await _enter(client, troubles)
-            stack.push_async_exit(client)
+            stack.push_async_callback(_leave, client)
             link = Link(client, parameters)
             listener = asyncio.create_task(link.listen(), name="mqtt listen")
             try:
@@ -166,8 +127,11 @@ async def connect(parameters: Parameters, will: Message) -> AsyncIterator[Link]:
                 listener.cancel()
     except aiomqtt.MqttError as error:
         raise SinkUnavailable(_reason(error, parameters)) from error
+    except UnicodeError as error:
+        raise SinkUnavailable(f"{parameters.host!r} is no host name: check [mqtt] host") from error
 
 
+_LEAVE_SECONDS = 0.5
 _IN_FLIGHT = 64  # some brokers take no more than 100
 
 
@@ -206,52 +170,11 @@ async def _enter(client: aiomqtt.Client, troubles: _Troubles) -> None:
         entering.cancel()
 
 
-def _password(settings: MqttSettings) -> str | None:
-    if settings.password is not None and settings.password_file is not None:
-        raise ConfigError("[mqtt] password and password_file are both set: keep one")
-    if settings.password_file is not None:
-        try:
-            return settings.password_file.read_text().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise _unusable("password_file", settings.password_file, error) from error
-    return settings.password.get_secret_value() if settings.password is not None else None
-
-
-def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
-    files = {key: getattr(settings, key) for key in ("ca_file", "cert_file", "key_file")}
-    if not settings.tls:
-        if given := [key for key, path in files.items() if path is not None]:
-            raise ConfigError(f"[mqtt] {given[0]} needs tls = true")
-        return None
-    for name, file in files.items():
-        _check_readable(name, file)
-    try:
-        context = ssl.create_default_context(cafile=files["ca_file"])
-    except ssl.SSLError as error:
-        raise _unusable("ca_file", files["ca_file"], "holds no PEM certificate") from error
-    if settings.key_file is not None and settings.cert_file is None:
-        raise ConfigError("[mqtt] key_file needs cert_file")
-    if settings.cert_file is not None:
-        try:  # an empty pass phrase, lest OpenSSL asks on the terminal
-            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
-        except ssl.SSLError as error:
-            key = settings.key_file or settings.cert_file
-            what = f"does not hold, unencrypted, the PEM key of cert_file {settings.cert_file}"
-            raise _unusable("key_file", key, what) from error
-    return context
-
-
-def _check_readable(key: str, path: Path | None) -> None:
-    try:
-        if path is not None:
-            path.read_bytes()
-    except OSError as error:
-        raise _unusable(key, path, error) from error
-
-
-def _unusable(key: str, path: Path | None, error: Exception | str) -> ConfigError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return ConfigError(f"[mqtt] {key} {path}: {reason}")
+async def _leave(client: aiomqtt.Client) -> None:
+    """Disconnect; where the link takes nothing any more, just let it go."""
+    with suppress(aiomqtt.MqttError, TimeoutError):
+        async with asyncio.timeout(_LEAVE_SECONDS):
+            await client.__aexit__(None, None, None)
 
 
 def _reason(error: aiomqtt.MqttError, parameters: Parameters) -> str:

@@ -16,16 +16,23 @@ def make_rules(labels: Iterable[Label], settings: DetectionSettings) -> tuple[Ru
     return tuple(_rule(label, settings, settings.labels.get(label.slug, LabelSettings())) for label in labels)
 
 
-def _rule(label: Label, shared: DetectionSettings, own: LabelSettings) -> Rule:
+def thresholds(label: Label, shared: DetectionSettings) -> dict[str, float]:
+    """`off`, `threshold`, `early` of a label; the bundle's own `off` and `early` give way to a configured threshold."""
+    own = shared.labels.get(label.slug, LabelSettings())
     threshold = _first(own.threshold, shared.threshold, label.threshold)
-    # the bundle's own `off` and `early` give way to a configured threshold, configured ones do not
+    return {
+        "off": _first(own.off, shared.off, min(label.off, threshold)),
+        "threshold": threshold,
+        "early": _first(own.early, shared.early, max(label.early, threshold)),
+    }
+
+
+def _rule(label: Label, shared: DetectionSettings, own: LabelSettings) -> Rule:
     return Rule(
         label=label.name,
         slug=label.slug,
         enabled=own.enabled,
-        threshold=threshold,
-        off=_first(own.off, shared.off, min(label.off, threshold)),
-        early=_first(own.early, shared.early, max(label.early, threshold)),
+        **thresholds(label, shared),
         min_duration_seconds=_first(own.min_duration_seconds, shared.min_duration_seconds, label.min_duration_seconds),
         hold_seconds=_first(own.hold_seconds, shared.hold_seconds, label.hold_seconds),
         cool_down_seconds=_first(own.cool_down_seconds, shared.cool_down_seconds, 0.0),

@@ -118,7 +118,7 @@ class Service:
             MonitorError, StreamError: something that was configured cannot be used.
         """
         student = load_student(settings.model.bundle, threads=settings.model.threads)
-        sources, demo = choose_sources(settings)
+        sources, demo = await asyncio.to_thread(choose_sources, settings)
         embedded = settings.mqtt.enabled and settings.mqtt.host is None
         if embedded:
             await stack.enter_async_context(embedded_broker(settings.mqtt.embedded_port))

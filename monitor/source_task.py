@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, cast
@@ -109,11 +109,12 @@ class SourceTask:
         """Listen until the source ends or the task is cancelled; open events are ended either way."""
         ending = "ended"
         try:
-            async for item in self._listener.blocks():
-                if isinstance(item, Interruption):
-                    self._close()
-                else:
-                    await self._hear(item)
+            async with aclosing(self._listener.blocks()) as blocks:
+                async for item in blocks:
+                    if isinstance(item, Interruption):
+                        self._close()
+                    else:
+                        await self._hear(item)
         except CaptureError as error:  # of a file: nothing would be gained by opening it again
             ending, self.failure = str(error), error
             log.error("source failed", extra={"fields": {"source": self.name, "error": ending}})

@@ -177,12 +177,12 @@ class Inbox:
 
 @asynccontextmanager
 async def subscriber(
-    port: int, topic: str = "#", user: str | None = None, password: str | None = None
+    port: int, topic: str = "#", user: str | None = None, password: str | None = None, qos: int = 1
 ) -> AsyncIterator[Inbox]:
     """Someone who listens, without TLS, for as long as the block and the broker last."""
     inbox = Inbox()
     async with aiomqtt.Client("127.0.0.1", port, username=user, password=password) as client:
-        await client.subscribe(topic, qos=1)
+        await client.subscribe(topic, qos=qos)
         task = asyncio.create_task(_collect(client, inbox))
         try:
             yield inbox

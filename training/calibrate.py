@@ -25,7 +25,8 @@ HOLD_SECONDS = (1.0,)
 LONG_HOLD_SECONDS = (1.0, 2.0)
 SHORT = frozenset({"Dog bark", "Rooster", "Crying baby", "Sneezing"})
 FALSE_PER_HOUR = 1.0  # over all labels
-EARLY_FALSE_PER_HOUR = 1.0
+EARLY_FALSE_PER_HOUR = 3.0  # a start may be withdrawn
+HIGHEST_EARLY = 0.95
 
 
 def candidates(name: str) -> list[Label]:
@@ -55,7 +56,7 @@ def early_threshold(recordings: Sequence[Recording], label: int, rule: Label) ->
     allowed = int(EARLY_FALSE_PER_HOUR / len(LABELS) * hours(negatives))
     peaks = sorted((peak for recording in negatives for peak in _early_peaks(recording, label, rule)), reverse=True)
     needed = peaks[allowed] + 0.02 if len(peaks) > allowed else rule.threshold
-    return round(float(np.clip(max(needed, rule.threshold + 0.05), rule.threshold, 0.98)), 2)
+    return round(float(np.clip(max(needed, rule.threshold + 0.05), rule.threshold, max(rule.threshold, HIGHEST_EARLY))), 2)
 
 
 def of_kind(recordings: Sequence[Recording], kind: str) -> list[Recording]:

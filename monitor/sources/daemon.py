@@ -18,10 +18,16 @@ T = TypeVar("T")
 
 
 class Hand:
-    """Makes one call at a time for one source. State is the thread of the newest one."""
+    """Makes one call at a time for one source. State is the thread of the newest one.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: of the source.
+        on_leaving: called when a call is left behind.
+    """
+
+    def __init__(self, name: str, on_leaving: Callable[[], None]) -> None:
         self._name = name
+        self._on_leaving = on_leaving
         self._thread: threading.Thread | None = None
 
     @property
@@ -36,18 +42,20 @@ class Hand:
             CaptureError: it took longer than `seconds`, or the call before it has not returned yet.
         """
         if self.stuck:
-            raise CaptureError(f"source {self._name}: the sound system hangs; restart the sound server")
+            raise CaptureError("the sound system hangs; restart the sound server")
         future: Future[T] = Future()
         self._start(lambda: _run(function, future, late))
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.wrap_future(future)
         except (TimeoutError, asyncio.CancelledError) as error:
-            if late is not None and not future.cancel() and future.exception() is None:
+            if future.cancel():
+                self._on_leaving()
+            elif late is not None and future.exception() is None:
                 self._start(partial(late, future.result()))
             if isinstance(error, asyncio.CancelledError):
                 raise
-            raise CaptureError(f"source {self._name}: no answer from the sound system for {seconds:g} s") from None
+            raise CaptureError(f"no answer from the sound system for {seconds:g} s") from None
 
     def _start(self, target: Callable[[], object]) -> None:
         self._thread = threading.Thread(target=target, name=f"hand of {self._name}", daemon=True)

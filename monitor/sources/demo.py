@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from monitor.clock import Clock
 from monitor.config import DemoSettings
@@ -69,12 +68,15 @@ class DemoSource:
             yield AudioBlock(start, shape(synthesis.push()[:, np.newaxis]))
 
 
+_RUMBLE = 0.435 * 0.9 ** np.arange(64)  # a gentle low pass; scipy's filters would take 50 MB of memory
+
+
 class Synthesis:
-    """Makes the stream block by block. State is the random generator, the background's filter and the position."""
+    """Makes the stream block by block. State is the random generator, the background's last noise and the position."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
-        self._memory = np.zeros(1)
+        self._memory = np.zeros(len(_RUMBLE) - 1)
         self._position = 0
 
     def push(self) -> Samples:
@@ -90,9 +92,9 @@ class Synthesis:
         return block.astype(np.float32)
 
     def _background(self) -> NDArray[np.float64]:
-        noise = self._random.standard_normal(BLOCK)
-        rumble, self._memory = lfilter([0.3], [1.0, -0.9], noise, zi=self._memory)
-        return np.asarray(rumble * 10 ** (BACKGROUND_DBFS / 20) * 1.45)
+        noise = np.concatenate((self._memory, self._random.standard_normal(BLOCK)))
+        self._memory = noise[BLOCK:]
+        return np.convolve(noise, _RUMBLE, "valid") * 10 ** (BACKGROUND_DBFS / 20)
 
 
 def _edges(times: Times, duration: float) -> NDArray[np.float64]:
@@ -113,14 +115,14 @@ def _clock_tick(times: Times, _: np.random.Generator) -> NDArray[np.float64]:
     since = times % 0.5
     pitch = np.where(times % 1.0 < 0.5, 2_600.0, 2_100.0)
     ring = np.sin(2 * np.pi * pitch * since) + 0.6 * np.sin(2 * np.pi * 1.83 * pitch * since)
-    return 0.25 * ring * np.exp(-since / 0.006)
+    return 0.35 * ring * np.exp(-since / 0.012)
 
 
 def _rain(times: Times, random: np.random.Generator) -> NDArray[np.float64]:
     """Hiss of many drops, with single drops on top."""
     hiss = random.standard_normal(len(times))
     hiss[1:] -= 0.6 * hiss[:-1]
-    drops = (random.random(len(times)) < 0.002) * random.exponential(6.0, len(times))
+    drops = (random.random(len(times)) < 0.002) * random.exponential(3.0, len(times))
     splash = np.convolve(drops * random.choice([-1.0, 1.0], len(times)), np.exp(-np.arange(48) / 10), "same")
     return 0.03 * (hiss + splash)
 

@@ -6,10 +6,11 @@ process is open: that is checked here, and that it brings back a restarted sound
 
 import atexit
 import hashlib
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Protocol
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import CaptureError
+
+HANG_SECONDS = 5.0
 
 _lock = threading.Lock()
 _open: set["InputStream"] = set()
@@ -75,11 +78,19 @@ def list_devices() -> list[Device]:
 
 
 def has_microphone() -> bool:
-    """Whether there is a device to listen to by default."""
-    try:
-        return any(device.is_default for device in list_devices())
-    except CaptureError:
-        return False
+    """Whether there is a device to listen to by default; a sound system that hangs has none."""
+    found: list[Device] = []
+
+    def look() -> None:
+        with suppress(CaptureError):
+            found.extend(list_devices())
+
+    looking = threading.Thread(target=look, name="look for a microphone", daemon=True)
+    looking.start()
+    looking.join(HANG_SECONDS)
+    if looking.is_alive():
+        leave_behind()
+    return any(device.is_default for device in found)
 
 
 def find_device(wanted: str | int | None) -> Device:
@@ -154,9 +165,9 @@ def refresh() -> bool:
 
 def leave_behind() -> None:
     """The sound system hangs: do not wait for it at the end of the process either."""
-    import sounddevice  # noqa: PLC0415
-
-    atexit.unregister(sounddevice._exit_handler)
+    module = sys.modules.get("sounddevice")  # a thread may hang in its import, which must not be awaited
+    if module is not None:
+        atexit.unregister(module._exit_handler)
 
 
 def _named(devices: list[Device], wanted: str) -> list[Device]:
@@ -182,7 +193,7 @@ def _portaudio() -> Iterator[ModuleType]:
         import sounddevice  # noqa: PLC0415 - importing starts PortAudio
     except OSError as error:
         raise CaptureError(f"PortAudio cannot be used ({error}); install libportaudio2") from error
-    if not _lock.acquire(timeout=5):
+    if not _lock.acquire(timeout=HANG_SECONDS):
         raise CaptureError("the sound system hangs; restart the sound server")
     try:
         yield sounddevice

@@ -33,5 +33,5 @@ class LossMeter:
         if excess <= TOLERANCE_SECONDS:
             return False
         self.lost += round(excess * sample_rate)
-        self._delays = DelayEnvelope()
+        self._delays.forget(SLOTS)  # they are from before the correction
         return True

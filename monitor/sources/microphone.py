@@ -42,7 +42,7 @@ class MicrophoneSource:
         self.gap_reason = "lost"
         self._settings = settings
         self._clock = clock
-        self._hand = Hand(settings.name)
+        self._hand = Hand(settings.name, leave_behind)
         self._opened = False
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
@@ -60,13 +60,14 @@ class MicrophoneSource:
                 self.sample_rate, self.arrived, self.gap_reason = feed.sample_rate, feed.arrived, feed.gap_reason
                 yield block
         finally:
+            if opening.overflows:
+                log.warning("sound device overflowed", extra={"source": self.name, "times": opening.overflows})
             await self._close(stream)
 
     async def _close(self, stream: InputStream) -> None:
         try:
             await self._hand.call(stream.close, CLOSE_SECONDS)
         except CaptureError:
-            leave_behind()
             log.warning("closing a sound device hangs, left behind", extra={"source": self.name})
 
 
@@ -77,6 +78,7 @@ class _Opening:
         self._settings = settings
         self._feed = feed
         self._again = again
+        self.overflows = 0
 
     def run(self) -> InputStream:
         if self._again:
@@ -89,8 +91,9 @@ class _Opening:
 
         def hear(frames: NDArray[np.float32], overflow: bool) -> None:
             self._feed.write(shape(frames))
+            self.overflows += overflow
 
-        gone = CaptureError(f"source {self._settings.name}: {device.name!r} stopped, unplugged or without its server")
+        gone = CaptureError(f"sound device {device.name!r} has stopped: it was unplugged, or its server ended")
         return InputStream(
             device,
             channels=channels,

@@ -68,7 +68,7 @@ class _Decoder:
         self._settings = settings
         self._feed = feed
         self._shape: _FrameShaper | None = None
-        self._what = f"source {settings.name}: {redact(settings.url.get_secret_value())}"
+        self._what = redact(settings.url.get_secret_value())
         self.closing = threading.Event()
 
     def run(self) -> None:
@@ -99,7 +99,7 @@ class _Decoder:
     def _connected(self) -> Iterator[av.container.InputContainer]:
         url = self._settings.url.get_secret_value()
         timeouts = (self._settings.open_seconds, self._settings.read_seconds)
-        options = {"rtsp_transport": "tcp", "probesize": "32768", "analyzeduration": "500000", "fflags": "nobuffer"}
+        options = {"rtsp_transport": "tcp", "probesize": "32768", "analyzeduration": "500000"}
         with av.open(url, options=options, timeout=timeouts) as container:
             yield container
 

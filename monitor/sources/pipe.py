@@ -62,7 +62,7 @@ class PipeSource:
             yield AudioBlock(start, shape(frames))
         self._report_tail()
         if self._settings.path is not None:
-            raise CaptureError(f"source {self.name}: the writer of {self._origin} has closed it; waiting for another")
+            raise CaptureError(f"the writer of {self._origin} has closed it; waiting for another")
 
     async def _read_frames(self) -> AsyncGenerator[Samples, None]:
         """Frames [n, channels], full scale 1; what is less than half a block waits for more."""
@@ -96,9 +96,7 @@ class PipeSource:
         try:
             pipe = os.open(self._settings.path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
-            raise CaptureError(
-                f"source {self.name}: cannot open {self._origin}: {error.strerror}; make it with mkfifo"
-            ) from error
+            raise CaptureError(f"cannot open {self._origin}: {error.strerror}; make it with mkfifo") from error
         try:
             yield pipe
         finally:

@@ -57,7 +57,7 @@ def check_channel(settings: SourceBase, channels: int) -> int | None:
         return None
     if settings.channel >= channels:
         raise CaptureError(
-            f"source {settings.name}: channel {settings.channel} was asked for, but there are only {channels}, "
+            f"channel {settings.channel} was asked for, but source {settings.name} has only {channels}, "
             f"counted from 0: set channel to 0..{channels - 1} or to 'mix'"
         )
     return settings.channel

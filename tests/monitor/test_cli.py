@@ -144,6 +144,8 @@ def test_reader_that_leaves_early_causes_no_traceback(tmp_path: Path) -> None:
         ("errors.ConfigError('one\\ntwo')", 2, "ssondo-monitor: one\nssondo-monitor: two\n"),
         ("errors.SpoolError('the disk is full')", 1, "ssondo-monitor: the disk is full\n"),
         ("BundleError('altered')", 1, "ssondo-monitor: altered\n"),
+        ("ExceptionGroup('tasks', [errors.SpoolError('full')])", 1, "ssondo-monitor: full\n"),
+        ("ExceptionGroup('tasks', [ExceptionGroup('more', [errors.ConfigError('x')])])", 2, "ssondo-monitor: x\n"),
     ],
 )
 def test_error_on_purpose_is_a_line_and_an_exit_code(raised: str, code: int, told: str) -> None:
@@ -151,12 +153,14 @@ def test_error_on_purpose_is_a_line_and_an_exit_code(raised: str, code: int, tol
     assert (done.returncode, done.stderr) == (code, told)
 
 
-def test_bug_is_a_traceback() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", failing("ZeroDivisionError()")], capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize(
+    "raised", ["ZeroDivisionError()", "ExceptionGroup('tasks', [errors.SpoolError('full'), ZeroDivisionError()])"]
+)
+def test_bug_is_a_traceback(raised: str) -> None:
+    done = subprocess.run([sys.executable, "-c", failing(raised)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("Traceback")
+    assert "Traceback" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
 
 
 def failing(raised: str) -> str:

@@ -1,6 +1,10 @@
 """The microphone, by way of a real sound server."""
 
+import ast
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.parts_audio import Pulse, ear, pulse
+from tests.parts_audio import ROOT, Pulse, ear, pulse
 
 MICROPHONE = {"kind": "microphone", "device": "pulse", "sample_rate": 32_000, "silence_seconds": 1.0}
 
@@ -42,7 +46,7 @@ def test_a_device_that_goes_is_reported_at_once_and_heard_again_within_five_seco
     with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
         listening.blocks(0.5)
         pulse.unplug()
-        listening.until(lambda told: "interruption" in told, seconds=2)
+        listening.until(lambda told: "interruption" in told, seconds=4)
         pulse.plug_in()
         plugged = time.monotonic()
         back = listening.until(lambda told: told.get("up"))
@@ -53,7 +57,7 @@ def test_a_restarted_sound_server_is_heard_again(pulse: Pulse, tmp_path: Path) -
     with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
         listening.blocks(0.5)
         pulse.stop()
-        listening.until(lambda told: "interruption" in told, seconds=3)
+        listening.until(lambda told: "interruption" in told, seconds=6)
         listening.until(lambda told: told.get("up") is False)
         pulse.start()
         listening.until(lambda told: told.get("up"), seconds=10)
@@ -102,18 +106,86 @@ def test_a_stopped_sound_server_hangs_neither_listening_nor_its_end(pulse: Pulse
     with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
         listening.blocks(0.5)
         pulse.signal(signal.SIGSTOP)
-        listening.until(lambda told: "interruption" in told, seconds=4)
+        listening.until(lambda told: "interruption" in told, seconds=8)
         listening.until(lambda told: told.get("up") is False)
         listening.process.terminate()
         listening.process.wait(5)
+
+
+def test_a_sound_server_that_hangs_from_the_start_hangs_neither_listening_nor_its_end(
+    pulse: Pulse, tmp_path: Path
+) -> None:
+    pulse.signal(signal.SIGSTOP)
+    with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
+        listening.until(lambda told: told.get("up") is False, seconds=10)
+        listening.process.terminate()
+        listening.process.wait(5)
+
+
+def test_a_sound_server_that_hangs_has_no_microphone(pulse: Pulse) -> None:
+    pulse.signal(signal.SIGSTOP)
+    assert run("from monitor.sources.devices import has_microphone; print(has_microphone())", pulse).strip() == "False"
 
 
 def test_a_sound_server_that_goes_on_is_heard_again(pulse: Pulse, tmp_path: Path) -> None:
     with ear(MICROPHONE, tmp_path, pulse.environment) as listening:
         listening.blocks(0.5)
         pulse.signal(signal.SIGSTOP)
-        listening.until(lambda told: "interruption" in told, seconds=4)
+        listening.until(lambda told: "interruption" in told, seconds=8)
         listening.until(lambda told: "hang" in told.get("detail", ""), seconds=10)
         pulse.signal(signal.SIGCONT)
         listening.until(lambda told: told.get("up"), seconds=15)
         listening.blocks(0.5)
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"device": "nowhere"}, "no sound device 'nowhere'"),
+        ({"device": 99}, "no sound device 99"),
+        ({"channel": 200}, "channel 200 .* only 32"),
+    ],
+)
+def test_a_device_or_channel_that_is_not_there_is_named(
+    fields: dict[str, object], words: str, pulse: Pulse, tmp_path: Path
+) -> None:
+    with ear({**MICROPHONE, **fields}, tmp_path, pulse.environment) as listening:
+        told = listening.until(lambda told: told.get("up") is False)
+    assert re.search(words, told["detail"])
+
+
+def test_a_device_is_found_by_its_stable_id_at_its_own_rate(pulse: Pulse, tmp_path: Path) -> None:
+    program = "from monitor.sources.devices import list_devices; print([d.stable_id for d in list_devices()])"
+    identities = [ast.literal_eval(run(program, pulse)) for _ in range(2)]
+    assert identities[0] == identities[1]
+    wanted = {"kind": "microphone", "device": identities[0][0], "channel": 2}
+    with ear(wanted, tmp_path, pulse.environment) as listening:
+        assert listening.blocks(0.5)[0]["rate"] == 44_100
+
+
+def test_the_list_of_devices_is_read_anew_only_while_no_stream_is_open(pulse: Pulse) -> None:
+    program = """
+from monitor.sources.devices import InputStream, find_device, refresh
+stream = InputStream(find_device(None), channels=1, sample_rate=32000, latency_seconds=0.1,
+                     on_frames=lambda frames, overflow: None, on_stop=lambda: None)
+print(refresh())
+stream.close()
+print(refresh())
+"""
+    assert run(program, pulse).split() == ["False", "True"]
+
+
+def test_there_is_a_microphone_only_with_a_sound_server(pulse: Pulse) -> None:
+    program = "from monitor.sources.devices import has_microphone; print(has_microphone())"
+    assert run(program, pulse).strip() == "True"
+    pulse.stop()
+    assert run(program, pulse).strip() == "False"
+
+
+def run(program: str, pulse: Pulse) -> str:
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, cwd=ROOT, env=pulse.environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -136,7 +136,8 @@ def test_any_change_ends_a_flat_signal() -> None:
 
 
 async def test_a_call_that_hangs_is_left_behind_and_the_next_one_refused_until_it_returns() -> None:
-    hand, hanging, disposed = Hand("yard"), threading.Event(), threading.Event()
+    left = threading.Event()
+    hand, hanging, disposed = Hand("yard", left.set), threading.Event(), threading.Event()
 
     def hang() -> str:
         hanging.wait(10)
@@ -144,6 +145,7 @@ async def test_a_call_that_hangs_is_left_behind_and_the_next_one_refused_until_i
 
     with pytest.raises(CaptureError, match="no answer"):
         await hand.call(hang, 0.02, lambda _: disposed.set())
+    assert left.is_set()
     with pytest.raises(CaptureError, match="hangs"):
         await hand.call(lambda: "next", 1)
     hanging.set()
@@ -154,7 +156,7 @@ async def test_a_call_gives_what_the_function_returns_or_raises() -> None:
     def refuse() -> None:
         raise CaptureError("busy")
 
-    hand = Hand("yard")
+    hand = Hand("yard", lambda: None)
     assert await hand.call(lambda: 42, 1) == 42
     with pytest.raises(CaptureError, match="busy"):
-        await Hand("yard").call(refuse, 1)
+        await Hand("yard", lambda: None).call(refuse, 1)

@@ -20,11 +20,15 @@ def reasons() -> list[str]:
 
 
 @pytest.fixture
-async def client(reasons: list[str]) -> AsyncIterator[aiohttp.ClientSession]:
-    async with (
-        serve("127.0.0.1", 0, populated(), lambda: reasons) as port,
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}", timeout=aiohttp.ClientTimeout(5)) as session,
-    ):
+async def port(reasons: list[str]) -> AsyncIterator[int]:
+    async with serve("127.0.0.1", 0, populated(), lambda: reasons) as port:
+        yield port
+
+
+@pytest.fixture
+async def client(port: int) -> AsyncIterator[aiohttp.ClientSession]:
+    timeout = aiohttp.ClientTimeout(5)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", timeout=timeout) as session:
         yield session
 
 
@@ -79,9 +83,8 @@ async def test_endless_headers_are_refused(client: aiohttp.ClientSession) -> Non
         assert response.status == 400
 
 
-async def test_garbage_is_answered_and_the_server_lives(client: aiohttp.ClientSession) -> None:
-    assert client._base_url is not None
-    reader, writer = await asyncio.open_connection("127.0.0.1", client._base_url.port)
+async def test_garbage_is_answered_and_the_server_lives(client: aiohttp.ClientSession, port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"\x16\x03\x01\x02\x00 not HTTP\r\n\r\n")
     async with asyncio.timeout(5):
         assert b" 400 " in await reader.readline()

@@ -1,0 +1,98 @@
+"""What a connection to the broker needs, worked out from the settings, every file read.
+
+Apart from the connection itself, so that a wrong file is told when the service starts.
+"""
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from monitor.config import MqttSettings
+from monitor.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """All that a connection needs, with every file read."""
+
+    host: str
+    port: int
+    client_id: str
+    keepalive_seconds: int
+    timeout_seconds: float
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def address(self) -> str:
+        """For people."""
+        return f"{self.host}:{self.port}"
+
+
+def parameters(settings: MqttSettings, node: str) -> Parameters:
+    """Work out a connection, reading the password's and the certificates' files; may take some milliseconds.
+
+    Raises:
+        ConfigError: a file is missing or wrong, or settings contradict each other; the message names them.
+    """
+    loopback = settings.host is None
+    default_port = settings.embedded_port if loopback else 8883 if settings.tls else 1883
+    return Parameters(
+        host=settings.host or "127.0.0.1",
+        port=settings.port or default_port,
+        client_id=settings.client_id or f"{settings.base_topic}-{node}".replace("/", "-"),
+        keepalive_seconds=settings.keepalive_seconds,
+        timeout_seconds=settings.timeout_seconds,
+        username=settings.username,
+        password=_password(settings),
+        tls=_tls(settings),
+    )
+
+
+def _password(settings: MqttSettings) -> str | None:
+    if settings.password is not None and settings.password_file is not None:
+        raise ConfigError("[mqtt] password and password_file are both set: keep one")
+    if settings.password_file is not None:
+        try:
+            return settings.password_file.read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unusable("password_file", settings.password_file, error) from error
+    return settings.password.get_secret_value() if settings.password is not None else None
+
+
+def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
+    files = {key: getattr(settings, key) for key in ("ca_file", "cert_file", "key_file")}
+    if not settings.tls:
+        if given := [key for key, path in files.items() if path is not None]:
+            raise ConfigError(f"[mqtt] {given[0]} needs tls = true")
+        return None
+    for name, file in files.items():
+        _check_readable(name, file)
+    try:
+        context = ssl.create_default_context(cafile=files["ca_file"])
+    except ssl.SSLError as error:
+        raise _unusable("ca_file", files["ca_file"], "holds no PEM certificate") from error
+    if settings.key_file is not None and settings.cert_file is None:
+        raise ConfigError("[mqtt] key_file needs cert_file")
+    if settings.cert_file is not None:
+        try:  # an empty pass phrase, lest OpenSSL asks on the terminal
+            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
+        except ssl.SSLError as error:
+            key = settings.key_file or settings.cert_file
+            what = f"does not hold, unencrypted, the PEM key of cert_file {settings.cert_file}"
+            raise _unusable("key_file", key, what) from error
+    return context
+
+
+def _check_readable(key: str, path: Path | None) -> None:
+    try:
+        if path is not None:
+            path.read_bytes()
+    except OSError as error:
+        raise _unusable(key, path, error) from error
+
+
+def _unusable(key: str, path: Path | None, error: Exception | str) -> ConfigError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return ConfigError(f"[mqtt] {key} {path}: {reason}")
