@@ -1,0 +1,1 @@
+"""The service: sources in, events out, watched all the while."""

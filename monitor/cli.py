@@ -5,6 +5,7 @@ Libraries are imported by the commands that need them, so that `--help` and a wr
 # ruff: noqa: PLC0415  # for that reason
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -55,7 +56,12 @@ def run(config: ConfigFile = None) -> None:
     from monitor import service
 
     settings = _settings(config)
-    asyncio.run(service.run(settings))
+    runner = asyncio.Runner()
+    runner.run(service.run(settings))
+    # Everything is closed; a library's thread that hangs in a connection or a write must not hold up the end.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 @app.command()

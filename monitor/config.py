@@ -160,7 +160,7 @@ class MqttSettings(Section):
     key_file: Path | None = None
     keepalive_seconds: int = Field(default=15, ge=5, le=3600)
     timeout_seconds: float = Field(default=10.0, gt=0, le=120)
-    retry_max_seconds: float = Field(default=60.0, ge=1, le=3600)
+    retry_max_seconds: float = Field(default=15.0, ge=1, le=3600)
     late_seconds: Seconds = 30.0
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from monitor.config import FileSettings, MqttSettings, PipeSettings, Settings
 from monitor.config_wording import Key, Mistake, suggest
+from monitor.errors import ConfigError
+from monitor.mqtt_parameters import parameters
 from monitor.rules import thresholds
 from ssondo_stream.bundle import StudentSpec, find_bundle, load_spec
 from ssondo_stream.errors import BundleError
@@ -17,7 +19,19 @@ from ssondo_stream.errors import BundleError
 
 def check(settings: Settings) -> list[Mistake]:
     """Every mistake that takes more than one setting, or a look at the disk, to see."""
-    return [mistake for rule in _RULES for mistake in rule(settings)]
+    mistakes = [mistake for rule in _RULES for mistake in rule(settings)]
+    if not any(mistake.key[0] == "mqtt" for mistake in mistakes):
+        mistakes += _connection(settings)
+    return mistakes
+
+
+def _connection(settings: Settings) -> Iterator[Mistake]:
+    """What is wrong inside the files that the broker's connection needs."""
+    try:
+        if settings.mqtt.enabled:
+            parameters(settings.mqtt, settings.node.name)
+    except ConfigError as error:
+        yield Mistake(("mqtt",), str(error).removeprefix("[mqtt] "))
 
 
 def _source_names(settings: Settings) -> Iterator[Mistake]:

@@ -36,11 +36,11 @@ def parameters(settings: MqttSettings, node: str) -> Parameters:
     Raises:
         ConfigError: a file is missing or wrong, or settings contradict each other; the message names them.
     """
-    loopback = settings.host is None
-    default_port = settings.embedded_port if loopback else 8883 if settings.tls else 1883
+    if settings.host is None and settings.tls:
+        raise ConfigError("[mqtt] tls needs host: the embedded broker speaks no TLS")
     return Parameters(
         host=settings.host or "127.0.0.1",
-        port=settings.port or default_port,
+        port=_port(settings),
         client_id=settings.client_id or f"{settings.base_topic}-{node}".replace("/", "-"),
         keepalive_seconds=settings.keepalive_seconds,
         timeout_seconds=settings.timeout_seconds,
@@ -48,6 +48,12 @@ def parameters(settings: MqttSettings, node: str) -> Parameters:
         password=_password(settings),
         tls=_tls(settings),
     )
+
+
+def _port(settings: MqttSettings) -> int:
+    if settings.host is None:
+        return settings.embedded_port
+    return settings.port or (8883 if settings.tls else 1883)
 
 
 def _password(settings: MqttSettings) -> str | None:

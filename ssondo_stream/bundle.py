@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -81,7 +81,7 @@ class StudentSpec:
     name: str
     labels: tuple[Label, ...]
     embedding_dim: int
-    mel: MelConfig = MelConfig()
+    mel: MelConfig = field(default_factory=MelConfig)
     window_frames: int = 624
     column_frames: int = 32
     activation: Activation = "sigmoid"
@@ -197,7 +197,7 @@ def _verify(folder: Path, name: str, sha256: str) -> None:
 def _parse_spec(path: Path, document: Mapping[str, object], network_sha256: str) -> StudentSpec:
     labels = _checked(path, "labels", document, list)
     mel = _checked(path, "mel", document, dict)
-    known = {field.name for field in fields(StudentSpec)} - {"labels", "mel", "network_sha256"}
+    known = {item.name for item in fields(StudentSpec)} - {"labels", "mel", "network_sha256"}
     unknown = set(document) - known - {"format", "labels", "mel", "files"}
     if unknown:
         raise BundleError(f"{path}: unknown keys {sorted(unknown)}")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from ssondo_stream.types import Frames, Samples

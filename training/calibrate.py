@@ -19,7 +19,7 @@ from training.evaluate import SCENE_SECONDS, Counts, Recording, count_events, lo
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 OFF_SHARES = (0.4, 0.6, 0.8)
-MINIMUM_SECONDS = (0.0, 1.0)
+MINIMUM_SECONDS = (0.0,)
 LONG_MINIMUM_SECONDS = (1.0, 1.5, 2.0, 3.0)
 HOLD_SECONDS = (1.0,)
 LONG_HOLD_SECONDS = (1.0, 2.0)
@@ -56,7 +56,8 @@ def early_threshold(recordings: Sequence[Recording], label: int, rule: Label) ->
     allowed = int(EARLY_FALSE_PER_HOUR / len(LABELS) * hours(negatives))
     peaks = sorted((peak for recording in negatives for peak in _early_peaks(recording, label, rule)), reverse=True)
     needed = peaks[allowed] + 0.02 if len(peaks) > allowed else rule.threshold
-    return round(float(np.clip(max(needed, rule.threshold + 0.05), rule.threshold, max(rule.threshold, HIGHEST_EARLY))), 2)
+    wanted = min(max(needed, rule.threshold + 0.05), HIGHEST_EARLY)
+    return round(max(wanted, rule.threshold), 2)
 
 
 def of_kind(recordings: Sequence[Recording], kind: str) -> list[Recording]:

@@ -61,14 +61,16 @@ class MicrophoneSource:
                 yield block
         finally:
             if opening.overflows:
-                log.warning("sound device overflowed", extra={"source": self.name, "times": opening.overflows})
+                log.warning(
+                    "sound device overflowed", extra={"fields": {"source": self.name, "times": opening.overflows}}
+                )
             await self._close(stream)
 
     async def _close(self, stream: InputStream) -> None:
         try:
             await self._hand.call(stream.close, CLOSE_SECONDS)
         except CaptureError:
-            log.warning("closing a sound device hangs, left behind", extra={"source": self.name})
+            log.warning("closing a sound device hangs, left behind", extra={"fields": {"source": self.name}})
 
 
 class _Opening:

@@ -84,7 +84,7 @@ class PipeSource:
     def _report_tail(self) -> None:
         if self._tail:
             fields = {"source": self.name, "bytes": len(self._tail), "frame_bytes": self._frame}
-            log.warning("stream ended within a frame: check format and channels", extra=fields)
+            log.warning("stream ended within a frame: check format and channels", extra={"fields": fields})
         self._tail = b""
 
     @contextmanager

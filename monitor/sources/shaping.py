@@ -42,7 +42,7 @@ class Shaper:
         if sound.all():
             return frames
         if not self.repaired:
-            log.warning("values that are no sound replaced by zero", extra={"source": self._name})
+            log.warning("values that are no sound replaced by zero", extra={"fields": {"source": self._name}})
         self.repaired += int(frames.size - np.count_nonzero(sound))
         return np.where(sound, frames, np.float32(0))
 

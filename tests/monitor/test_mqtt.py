@@ -474,6 +474,7 @@ async def test_two_nodes_of_one_base_topic_have_different_names_for_the_broker()
     [
         ({}, "127.0.0.1:1883"),
         ({"embedded_port": 1999}, "127.0.0.1:1999"),
+        ({"embedded_port": 1999, "port": 9}, "127.0.0.1:1999"),
         ({"host": "broker"}, "broker:1883"),
         ({"host": "broker", "tls": True}, "broker:8883"),
         ({"host": "broker", "tls": True, "port": 9}, "broker:9"),
@@ -501,6 +502,7 @@ def _mistakes(folder: Path, authority: Authority) -> dict[str, tuple[dict[str, A
         "key encrypted": ({**pair, "key_file": encrypted}, f"key_file {encrypted}: does not hold, unencrypted"),
         "cert noise": ({**pair, "cert_file": noise}, str(noise)),
         "key alone": ({"tls": True, "key_file": client.key}, "key_file needs cert_file"),
+        "no host": ({"tls": True, "host": None}, "tls needs host"),
         "no tls": ({"ca_file": client.authority}, "ca_file needs tls = true"),
         "password absent": ({"password_file": absent}, f"password_file {absent}: No such file"),
         "password noise": ({"password_file": noise}, f"password_file {noise}"),
@@ -512,14 +514,14 @@ def _mistakes(folder: Path, authority: Authority) -> dict[str, tuple[dict[str, A
     "mistake",
     [
         *("ca absent", "ca noise", "ca folder", "cert absent", "key absent", "key of another", "key encrypted"),
-        *("cert noise", "key alone", "no tls", "password absent", "password noise", "two passwords"),
+        *("cert noise", "key alone", "no host", "no tls", "password absent", "password noise", "two passwords"),
     ],
 )
 def test_files_that_cannot_be_used_are_named(tmp_path: Path, authority: Authority, mistake: str) -> None:
     settings, told = _mistakes(tmp_path, authority)[mistake]
 
     with pytest.raises(ConfigError) as caught:
-        parameters(MqttSettings(**settings), "pi1")
+        parameters(_settings(**settings), "pi1")
     assert told in str(caught.value)
     assert str(caught.value).startswith("[mqtt] ")
 
