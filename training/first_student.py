@@ -8,6 +8,8 @@ import argparse
 import copy
 import math
 import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,16 @@ def draw_batch(
     mel = np.stack([_equalised(log_mel(scene.samples, MEL), rng) for scene in scenes])
     targets = np.stack([column_targets(scene.heard, len(scene.samples)) for scene in scenes])
     return torch.from_numpy(mel), torch.from_numpy(targets)
+
+
+def batches(pool: Pool, rng: np.random.Generator, budget: int) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """Batches without end, each drawn while the one before it is trained on."""
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(draw_batch, pool, rng, draw_frames(rng), budget)
+        while True:
+            batch = coming.result()
+            coming = ahead.submit(draw_batch, pool, rng, draw_frames(rng), budget)
+            yield batch
 
 
 def _equalised(frames: Frames, rng: np.random.Generator) -> Frames:
@@ -124,9 +136,10 @@ def train(
     student = tagger(STUDENT, len(LABELS), dropout=0.3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a valid form that its stubs lack
     average = Average(student, decay=0.998)
     optimiser = torch.optim.AdamW(student.parameters(), weight_decay=0.02)
+    drawn = batches(pool, np.random.default_rng([seed, 1]), budget)
     began, step, progress, losses = time.monotonic(), 0, 0.0, 0.0
     while progress < 1:
-        frames, targets = draw_batch(pool, rng, draw_frames(rng), budget)
+        frames, targets = next(drawn)
         if rng.random() < 0.5:
             frames, targets = mixup(frames, targets, rng)
         frames = mask(frames, rng)
@@ -145,6 +158,7 @@ def train(
         if step % log_every == 0:
             print(f"step {step} minutes {elapsed:.1f} progress {progress:.2f} loss {losses / log_every:.4f}")
             losses = 0.0
+    drawn.close()
     print(f"trained {step} steps in {(time.monotonic() - began) / 60:.1f} minutes")
     kept = average.student
     if not isinstance(kept, ColumnTagger):

@@ -14,6 +14,7 @@ from monitor.config_loading import load_settings
 from monitor.config_wording import _kinds
 from monitor.errors import ConfigError
 from ssondo_stream.bundle import Label, StudentSpec, save_bundle
+from tests.parts_mqtt import Authority
 
 ANNOTATED = Path(__file__).parents[2] / "deploy" / "monitor.toml"
 
@@ -417,7 +418,11 @@ def test_annotated_file_is_valid_as_it_stands(load) -> None:
 def test_annotated_file_is_valid_with_everything_commented_in(load, tmp_path: Path) -> None:
     text = commented_in().replace("/etc/ssondo-monitor", str(tmp_path)).replace('password = "secret"', "")
     for name in re.findall(rf'"{tmp_path}/(.*?)"', text):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("x")
+    own = Authority(tmp_path / "authority").issue("sensor")
+    text = re.sub(r'ca_file = ".*?"', f'ca_file = "{own.authority}"', text)
+    text = re.sub(r'cert_file = ".*?"', f'cert_file = "{own.certificate}"', text)
+    text = re.sub(r'key_file = ".*?"', f'key_file = "{own.key}"', text)
     settings = load(text)
     assert [source.kind for source in settings.source] == ["microphone", "file", "pipe", "network", "demo"]
     assert list(settings.detection.labels) == ["dog_bark"]
@@ -444,3 +449,15 @@ def commented_in() -> str:
     """The annotated file with every `# key = value` and `# [table]` taken out of its comment."""
     text = ANNOTATED.read_text(encoding="utf-8")
     return re.sub(r"^# ?(?=(\[\[?[a-z_.]+\]\]?|[a-z_]+ = \S.*)$)", "", text, flags=re.M)
+
+
+@pytest.mark.parametrize("key", ["ca_file", "cert_file", "key_file"])
+def test_file_that_holds_no_certificate_is_told_before_the_service_starts(load, tmp_path: Path, key: str) -> None:
+    own = Authority(tmp_path / "authority").issue("sensor")
+    files = {"ca_file": own.authority, "cert_file": own.certificate, "key_file": own.key}
+    files[key] = tmp_path / "wrong.pem"
+    files[key].write_text("nothing")
+    lines = "".join(f'{name} = "{path}"\n' for name, path in files.items())
+    with pytest.raises(ConfigError, match=r"monitor\.toml: mqtt: ") as caught:
+        load(f'[mqtt]\nhost = "broker"\ntls = true\n{lines}')
+    assert str(files["cert_file" if key == "key_file" else key]) in str(caught.value)

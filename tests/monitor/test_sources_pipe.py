@@ -76,7 +76,8 @@ async def test_bytes_left_over_at_the_end_are_reported_once(tmp_path: Path, capl
         heard = await hear(pipe_source(tmp_path / "pipe", format="f32le"), tmp_path / "pipe", data)
     assert len(heard) == len(VALUES) - 1
     (record,) = caplog.records
-    assert (record.levelname, vars(record)["bytes"], vars(record)["frame_bytes"]) == ("WARNING", 3, 4)
+    fields = vars(record)["fields"]
+    assert (record.levelname, fields["bytes"], fields["frame_bytes"]) == ("WARNING", 3, 4)
 
 
 async def test_a_pipe_that_is_not_there_says_so(tmp_path: Path) -> None:
