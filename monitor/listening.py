@@ -202,5 +202,6 @@ class Listener:
         self._told = (up, flat, detail)
         level = logging.INFO if up and not flat else logging.WARNING
         phrase = "source heard" if up and not flat else "source flat" if up else "source lost"
-        log.log(level, phrase, extra={"fields": {"source": self._settings.name, "detail": detail}})
+        fields = {"source": self._settings.name} | ({"detail": detail} if detail else {})
+        log.log(level, phrase, extra={"fields": fields})
         self._observer.state(up, flat, detail)

@@ -22,6 +22,7 @@ from ssondo_stream.types import Samples
 from tests.parts import free_port, require
 from tests.parts_audio import Pulse, pulse, rtsp_tone
 from tests.parts_mqtt import Mosquitto, subscriber
+from tests.parts_onnx import tiny_bundle
 from tests.parts_service import Service, running
 from training.alarms import temporal_three
 
@@ -141,6 +142,50 @@ kind = "demo"
         assert "secret" not in service.log() + body
 
 
+async def test_muted_source_is_neither_ready_nor_available(tmp_path: Path) -> None:
+    source = f'[[source]]\nname = "mute"\nkind = "stdin"\nsample_rate = {RATE}\nflatline_seconds = 1\n'
+    second = bytes(2 * RATE)
+    async with Mosquitto(tmp_path / "broker") as broker, subscriber(broker.port) as inbox:
+        with running(tmp_path / "s", source + to_broker(broker.port), stdin=subprocess.PIPE) as service:
+            stream = service.process.stdin
+            assert stream
+            stream.write(np.random.default_rng(0).integers(-99, 99, RATE, np.int16).tobytes())
+            await inbox.see("ssondo/test/mute/availability", b"online", 20)
+            for _ in range(3):
+                stream.write(second)
+            stream.flush()
+            await inbox.see("ssondo/test/mute/availability", b"offline", 10)
+            status, body = service.get("/ready")
+            assert (status, "source mute: the signal is flat" in body) == (503, True)
+            assert service.metrics()['ssondo_source_flatline{source="mute"}'] == 1
+            stream.close()
+
+
+def test_service_manager_is_told_of_readiness_life_and_end(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(20)
+        told = []
+        with running(tmp_path / "s", environ={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "2000000"}) as service:
+            while "WATCHDOG=1" not in told:
+                told.append(manager.recv(4096).decode())
+            service.stop()
+            while "STOPPING=1" not in told:
+                told.append(manager.recv(4096).decode())
+    assert told[0] == "READY=1"
+    assert any(message.startswith("STATUS=") for message in told)
+
+
+def test_altered_bundle_is_refused_by_name(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "bundle")
+    (folder / "student.onnx").write_bytes(b"other")
+    with running(tmp_path / "s", f'[model]\nbundle = "{folder}"\n') as service:
+        assert service.process.wait(20) == 2
+    assert "student.onnx: sha256 is" in service.log()
+    assert service.log().count("\n") == 1
+
+
 def test_every_second_is_analysed_or_in_a_gap(tmp_path: Path) -> None:
     with running(tmp_path) as service:
         service.wait(lambda s: s.metrics()['ssondo_audio_captured_seconds_total{source="demo"}'] > 8, "eight seconds")
@@ -179,6 +224,7 @@ def test_service_imports_no_torch(tmp_path: Path) -> None:
         ('[model]\nbundle = "nothing"\n', 2, "no bundle 'nothing'"),
         ("[detection]\nthreshold = 2\n", 2, "detection.threshold"),
         ('[[source]]\nname = "f"\nkind = "file"\npath = "missing.wav"\n', 2, "missing.wav"),
+        ('[spool]\npath = "/proc/none/spool.sqlite"\n', 1, "/proc/none"),
     ],
 )
 def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, config: str, code: int, said: str) -> None:
