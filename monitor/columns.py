@@ -81,9 +81,9 @@ class ColumnMeans:
         last = max(self._taken, self._first + ready)
         return self._taken, self._means()[self._taken - self._first : last - self._first]
 
-    def sample(self, column: int) -> int:
-        """Sample index at which a column begins."""
-        return self._origin + column * self.column
+    def sample(self, position: float) -> int:
+        """Sample index of a position on the grid, column 3 reaching from 3.0 to 4.0."""
+        return self._origin + round(position * self.column)
 
     def level(self, first: int, last: int) -> float | None:
         """Level in dBFS of the loudest of these columns, as far as remembered."""

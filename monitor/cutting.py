@@ -3,6 +3,7 @@
 It knows columns and nothing of windows, time or announcements, so it can be copied and run ahead on provisional scores.
 """
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -44,10 +45,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Columns `first` to `last`, both included, with the mean and the peak of the scores at `off` or above."""
+    """Columns `first` to `last`, both included.
+
+    Attributes:
+        begins, ends: the same as positions, where column 3 reaches from 3.0 to 4.0: a sound that fills half of its
+            first column scores about half as much there, so the scores tell where within a column it began.
+        score, peak: mean and maximum of the scores at `off` or above.
+    """
 
     first: int
     last: int
+    begins: float
+    ends: float
     score: float
     peak: float
 
@@ -60,7 +69,8 @@ class Segment:
 class Cutter:
     """Takes one score per column, in order, and returns the segments that end.
 
-    State is the phase, the columns of the segment so far, their sum and peak, and when the last segment ended.
+    State is the phase, the columns of the segment so far, their sum and peak, the scores at its edges, and when the
+    last segment ended.
     """
 
     limits: Limits
@@ -71,6 +81,10 @@ class Cutter:
     count: int = 0
     peak: float = 0.0
     blocked_until: int | None = None
+    previous: float = 0.0  # score of the column before
+    head: tuple[float, float, float] = (0.0, 0.0, 0.0)  # scores before, at and after the first column
+    tail: tuple[float, float, float] = (0.0, 0.0, 0.0)  # scores before, at and after the last column
+    free_from: float = -math.inf  # where the last segment ended
 
     @property
     def open(self) -> Segment | None:
@@ -79,6 +93,24 @@ class Cutter:
 
     def step(self, column: int, score: float) -> Segment | None:
         """Take the score of the next column; return the segment that it ended, if any."""
+        ended = self._advance(column, score)
+        self.previous = score
+        return ended
+
+    def finish(self) -> Segment | None:
+        """End here; return the open segment, if any."""
+        segment = self.open
+        self.phase = Phase.IDLE
+        if segment:
+            self.blocked_until = segment.last + self.limits.cool_down
+            self.free_from = segment.ends
+        return segment
+
+    def _advance(self, column: int, score: float) -> Segment | None:
+        if column == self.first + 1:
+            self.head = (*self.head[:2], score)
+        if column == self.last + 1:
+            self.tail = (*self.tail[:2], score)
         match self.phase:
             case Phase.IDLE if score >= self.limits.on and not self._cooling(column):
                 self._begin(column, score)
@@ -92,22 +124,16 @@ class Cutter:
                 return self.finish()
         return None
 
-    def finish(self) -> Segment | None:
-        """End here; return the open segment, if any."""
-        segment = self.open
-        self.phase = Phase.IDLE
-        if segment:
-            self.blocked_until = segment.last + self.limits.cool_down
-        return segment
-
     def _begin(self, column: int, score: float) -> None:
         self.phase = Phase.RISING
         self.first = column
         self.total, self.count, self.peak = 0.0, 0, 0.0
+        self.head = (self.previous, score, 0.0)
         self._extend(column, score)
 
     def _extend(self, column: int, score: float) -> None:
         self.last = column
+        self.tail = (self.previous, score, 0.0)
         self.total += score
         self.count += 1
         self.peak = max(self.peak, score)
@@ -118,4 +144,12 @@ class Cutter:
         return self.blocked_until is not None and column <= self.blocked_until
 
     def _segment(self) -> Segment:
-        return Segment(self.first, self.last, self.total / self.count, self.peak)
+        begins = max(self.free_from, self.first + 1 - _filled(*self.head))
+        ends = max(begins, self.last + _filled(*reversed(self.tail)))
+        return Segment(self.first, self.last, begins, ends, self.total / self.count, self.peak)
+
+
+def _filled(outside: float, edge: float, inside: float) -> float:
+    """How much of an edge column and of its outer neighbour the sound fills, in columns, from 0 to 2."""
+    full = max(edge, inside)
+    return edge / full + min(1.0, outside / full) if full else 1.0

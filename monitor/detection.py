@@ -195,15 +195,18 @@ class EventDetector:
             segment = track.cutter.finish()
             outcome = (track.end(segment) if segment else []) + track.refute_all()
             detections += [self._describe(track, known, confirmed) for known, confirmed in outcome]
-            track.cutter.blocked_until = None
+            track.cutter = Cutter(track.cutter.limits)
         self._columns.clear()
         return detections
 
     def _settle(self, settled: tuple[int, NDArray[np.float32]]) -> list[Detection]:
         first, scores = settled
         detections = []
-        for index in self._busy(scores):
-            track = self._tracks[index]
+        busy = self._busy(scores)
+        for index, track in enumerate(self._tracks):
+            if len(scores) and index not in busy:
+                track.cutter.previous = float(scores[-1, index])
+                continue
             for column, score in enumerate(scores[:, index], first):
                 outcome = track.settle(column, float(score))
                 detections += [self._describe(track, known, confirmed) for known, confirmed in outcome]
@@ -232,8 +235,8 @@ class EventDetector:
             key=known.key,
             label=track.rule.label,
             slug=track.rule.slug,
-            onset=max(0, self._columns.sample(segment.first)),
-            offset=self._columns.sample(segment.last + 1) if ended else None,
+            onset=max(0, self._columns.sample(segment.begins)),
+            offset=self._columns.sample(segment.ends) if ended else None,
             score=segment.score,
             score_peak=segment.peak,
             threshold=track.rule.threshold,

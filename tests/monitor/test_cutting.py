@@ -35,7 +35,7 @@ def test_score_is_the_mean_of_the_columns_above_off() -> None:
     cutter = Cutter(Limits(0.6, 0.4, hold=1))
     for column, score in enumerate([0.8, 0.1, 0.4]):
         cutter.step(column, score)
-    assert cutter.finish() == Segment(0, 2, pytest.approx(0.6), 0.8)
+    assert cutter.finish() == Segment(0, 2, 0.0, 3.0, pytest.approx(0.6), 0.8)
     assert cutter.finish() is None
 
 

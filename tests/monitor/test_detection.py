@@ -43,9 +43,9 @@ def detect(detector: EventDetector, predictions: Iterator[Prediction]) -> list[t
 
 
 def columns(detection: Detection) -> tuple[int, int | None]:
-    """First and last column of a detection."""
-    last = None if detection.offset is None else (detection.offset + LEAD) // COLUMN - 1
-    return (detection.onset + LEAD) // COLUMN, last
+    """First and last column of a detection, to the nearest."""
+    last = None if detection.offset is None else round((detection.offset + LEAD) / COLUMN) - 1
+    return round((detection.onset + LEAD) / COLUMN), last
 
 
 def test_one_sound_is_one_event_however_many_windows_contain_it() -> None:
@@ -75,6 +75,17 @@ def test_start_that_later_windows_refute_ends_unconfirmed() -> None:
     found = detect(EventDetector([DOG], SECONDS), iter(predictions))
     assert [(d.kind, d.confirmed) for _, d in found] == [("started", None), ("ended", False)]
     assert columns(found[1][1]) == (10, 10)
+
+
+@pytest.mark.parametrize("filled", [0.1, 0.3, 0.5, 0.8, 1.0])
+def test_scores_of_the_edge_columns_tell_where_a_sound_begins_and_ends(filled: float) -> None:
+    truth = np.zeros((60, 1), np.float32)
+    truth[10:15] = 0.9
+    truth[[9, 15]] = 0.9 * filled
+    rule = Rule("Dog bark", "dog_bark", threshold=0.5, off=0.3, hold_seconds=0)
+    ended = [d for _, d in detect(EventDetector([rule], SECONDS), windows(truth)) if d.kind == "ended"]
+    assert (ended[0].onset + LEAD) / COLUMN == pytest.approx(10 - filled, abs=0.01)
+    assert ((ended[0].offset or 0) + LEAD) / COLUMN == pytest.approx(15 + filled, abs=0.01)
 
 
 def test_newest_column_alone_announces_nothing() -> None:
