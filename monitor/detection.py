@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.columns import ColumnMeans
-from monitor.cutting import Cutter, Limits, Phase, Segment
+from ssondo_stream.cutting import Cutter, Limits, Phase, Segment
 from ssondo_stream.types import Prediction
 
 

@@ -8,6 +8,7 @@ from monitor.events import Event, EventFactory
 
 EPOCH = datetime(2026, 9, 1, 2, 13, 4, tzinfo=UTC)
 RATE = 32_000
+LABELS = [f"sound {number}" for number in range(100)]
 START = Detection(
     kind="started",
     key=1,

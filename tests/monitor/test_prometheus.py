@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from monitor.web import serve
-from tests.monitor.test_metrics import CONTRACT, populated
 from tests.parts import free_port, require
+from tests.parts_metrics import CONTRACT, populated
 
 
 @asynccontextmanager

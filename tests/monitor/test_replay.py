@@ -11,7 +11,7 @@ import soundfile
 from monitor.config import Settings
 from monitor.errors import ConfigError
 from monitor.replay import replay
-from tests.monitor.test_service import RATE, alarm_scene
+from tests.parts_scene import RATE, alarm_scene
 
 WALL_CLOCK = {"event_id", "onset", "offset", "published_at"}
 

@@ -1,4 +1,4 @@
-"""The whole service as users start it, with real sound, a real broker and a real Prometheus."""
+"""The whole service as users start it, with real sound and a real broker."""
 
 import asyncio
 import json
@@ -7,9 +7,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -18,25 +15,14 @@ import pytest
 import soundfile
 
 from monitor.sources.devices import has_microphone
-from ssondo_stream.types import Samples
-from tests.parts import free_port, require
+from tests.parts import free_port
 from tests.parts_audio import Pulse, pulse, rtsp_tone
 from tests.parts_mqtt import Mosquitto, subscriber
 from tests.parts_onnx import tiny_bundle
+from tests.parts_scene import RATE, alarm_scene
 from tests.parts_service import Service, running
-from training.alarms import temporal_three
 
 __all__ = ["pulse"]
-
-RATE = 32_000
-
-
-def alarm_scene(before: float = 3.0, after: float = 14.0, cycles: int = 2) -> Samples:
-    """Faint noise with a smoke alarm that begins after so many seconds."""
-    alarm = temporal_three(3100.0, cycles=cycles) * 0.1
-    audio = np.random.default_rng(0).normal(0, 0.003, int((before + after) * RATE) + len(alarm)).astype(np.float32)
-    audio[int(before * RATE) :][: len(alarm)] += alarm
-    return audio
 
 
 def to_broker(port: int) -> str:
@@ -239,66 +225,6 @@ def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, config: str, cod
     problems = [line for line in service.log().splitlines() if said in line]
     assert len(problems) == 1
     assert "Traceback" not in service.log()
-
-
-@pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, int]]:
-    """A real Prometheus that scrapes a real service; the port of the former."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    port, program = free_port(), require("prometheus")
-    with running(folder / "service") as service:
-        service.wait(Service.ready, "readiness")
-        (folder / "prometheus.yml").write_text(
-            "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: ssondo\n"
-            f"  static_configs: [{{targets: ['127.0.0.1:{service.http_port}']}}]\n"
-        )
-        command = [program, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=log)
-        try:
-            service.wait(lambda _: bool(query(port, "ssondo_events_total > 0")), "a scraped event")
-            yield service, port
-        finally:
-            server.kill()
-            server.wait()
-
-
-def query(port: int, expression: str) -> list[object]:
-    url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return list(json.load(answer)["data"]["result"])
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        'rate(ssondo_audio_captured_seconds_total{source="demo"}[10s]) > 0.5',
-        'rate(ssondo_audio_analyzed_seconds_total{source="demo"}[10s]) > 0.5',
-        'ssondo_audio_gap_seconds_total{source="demo",reason="outage"} == 0',
-        'time() - ssondo_last_audio_timestamp_seconds{source="demo"} < 5',
-        "ssondo_source_up == 1",
-        "ssondo_source_flatline == 0",
-        "ssondo_level_dbfs < 0",
-        "ssondo_source_restarts_total == 0",
-        'histogram_quantile(0.9, rate(ssondo_stage_seconds_bucket{stage="infer"}[10s])) > 0',
-        'histogram_quantile(0.9, rate(ssondo_stage_seconds_bucket{stage="mel"}[10s])) > 0',
-        'histogram_quantile(0.9, rate(ssondo_stage_seconds_bucket{stage="resample"}[10s])) > 0',
-        'histogram_quantile(0.9, rate(ssondo_stage_seconds_bucket{stage="detect"}[10s])) > 0',
-        "ssondo_detection_latency_seconds_count > 0",
-        "ssondo_realtime_factor < 1",
-        'ssondo_events_total{label="smoke_alarm"} > 0',
-        'ssondo_events_total{label="dog_bark"} >= 0',
-        "ssondo_spool_messages >= 0",
-        "ssondo_spool_dropped_total == 0",
-        "ssondo_mqtt_published_total > 0",
-        "ssondo_mqtt_acked_total > 0",
-        "ssondo_mqtt_connected == 1",
-        'ssondo_build_info{model="default"} == 1',
-    ],
-)
-def test_prometheus_answers_for_every_metric(prometheus: tuple[Service, int], expression: str) -> None:
-    service, port = prometheus
-    service.wait(lambda _: bool(query(port, expression)), expression, 10)
 
 
 def _unix(date: str) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.errors import ConfigError
 from monitor.web import serve
-from tests.monitor.test_metrics import populated
+from tests.parts_metrics import populated
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssondo_stream.mel import MelConfig, MelStream, filterbank, log_mel
-from tests.ssondo_stream.test_students import seeded
-from tests.training.parts import shared
+from tests.parts_shared import seeded, shared
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
 

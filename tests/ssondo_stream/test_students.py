@@ -1,4 +1,3 @@
-import importlib.util
 from types import ModuleType
 
 import numpy as np
@@ -9,22 +8,11 @@ from ssondo_stream.mel import log_mel
 from ssondo_stream.students import STUDENTS, MobileNetV3, tagger
 from ssondo_stream.students.heads import MLPHead
 from ssondo_stream.students.layers import make_divisible
-from tests.training.parts import shared
+from tests.parts_shared import seeded, shared
 
 
 def parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def seeded() -> ModuleType:
-    """The program beside the golden files that rebuilds their weights."""
-    path = shared("golden/seeded.py")
-    spec = importlib.util.spec_from_file_location("seeded", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def published() -> tuple[MobileNetV3, MLPHead, ModuleType]:

@@ -1,23 +1,8 @@
-"""Data beside the checkout, and small stand-ins for it."""
-
-import os
-from pathlib import Path
+"""A stand-in for recordings."""
 
 import numpy as np
-import pytest
 
 from training.data import LABELS, RATE, Sound, normalised
-
-SHARED = Path(__file__).parents[3] / "shared"
-
-
-def shared(name: str) -> Path:
-    """A path under `../shared`; without it the test fails in CI and is skipped elsewhere."""
-    path = SHARED / name
-    if not path.exists():
-        tell = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        tell(f"needs {path}")
-    return path
 
 
 def tones() -> list[Sound]:

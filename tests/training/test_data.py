@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.training.parts import shared
+from tests.parts_shared import shared
 from training.data import ESC10, RATE, activity, as_sound, in_folds, load_sound, merge, read_manifest
 
 HISS = 0.001 * np.random.default_rng(0).standard_normal(5 * RATE).astype(np.float32)

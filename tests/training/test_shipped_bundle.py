@@ -8,7 +8,7 @@ from ssondo_stream.engine import activate
 from ssondo_stream.mel import log_mel
 from ssondo_stream.onnx_student import OnnxStudent
 from ssondo_stream.types import Samples
-from tests.training.parts import shared
+from tests.parts_shared import shared
 from training.alarms import temporal_three
 from training.data import ESC10, LABELS, RATE, SMOKE_ALARM, load_audio, read_manifest
 from training.detect import column_scores, in_samples, segments

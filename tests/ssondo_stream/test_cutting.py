@@ -1,6 +1,6 @@
 import pytest
 
-from monitor.cutting import Cutter, Limits, Phase, Segment
+from ssondo_stream.cutting import Cutter, Limits, Phase, Segment
 
 LIMITS = Limits(on=0.6, off=0.4)
 PHASES = {"-": Phase.IDLE, "r": Phase.RISING, "A": Phase.ACTIVE, "f": Phase.FALLING}
