@@ -84,6 +84,7 @@ class Service:
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._notifier = Notifier(os.environ)
+        self._watchdog = Watchdog(self._notifier, clock, watchdog_interval(os.environ, os.getpid()))
         self._worker = ThreadPoolExecutor(1, "analysis")
         self._boot_id = uuid.uuid4().hex
         self._new_id = EventIds(clock)
@@ -97,7 +98,8 @@ class Service:
             worker=self._worker,
             outlet=self,
             make_factory=self._factory,
-            alive=Watchdog(self._notifier, clock, watchdog_interval(os.environ, os.getpid())).feed,
+            alive=self._watchdog.feed,
+            retried=self._retried,
         )
         self.sources = [SourceTask(source, shared) for source in sources]
         self.status = Status(
@@ -178,6 +180,11 @@ class Service:
     def rejected(self, seq: int) -> None:
         """A sink will never take a message."""
         self._progress.set()
+
+    def _retried(self) -> None:
+        """While no source is heard, trying them again is the work; else only what is analysed proves life."""
+        if not any(source.up for source in self.sources):
+            self._watchdog.feed()
 
     def _factory(self, source: str) -> EventFactory:
         spec = self._student.spec

@@ -29,7 +29,7 @@ from ssondo_stream.types import AudioBlock
 log = logging.getLogger(__name__)
 
 STALE_SECONDS = 4.0
-"""Without a new prediction for so long, a source is not analysed."""
+"""Without a new prediction for so long after one was due, a source is not analysed."""
 
 _SETTLE = 2.0  # seconds that stopping waits for the worker
 
@@ -51,7 +51,8 @@ class Shared:
     Attributes:
         worker: the thread that analyses.
         make_factory: event factory of a source.
-        alive: called when something was analysed, or a lost source was tried again.
+        alive: called when something was analysed.
+        retried: called when a lost source was tried again in vain.
     """
 
     student: Student
@@ -63,6 +64,7 @@ class Shared:
     outlet: Outlet
     make_factory: Callable[[str], EventFactory]
     alive: Callable[[], None]
+    retried: Callable[[], None]
 
 
 class SourceTask:
@@ -77,6 +79,8 @@ class SourceTask:
         self._factory = shared.make_factory(settings.name)
         self._pipeline: Pipeline | None = None
         self._meter: LevelMeter | None = None
+        spec = shared.student.spec
+        self._hop_seconds = shared.model.hop_columns * spec.column / spec.mel.sample_rate
         self._open: Counter[str] = Counter()
         self._job: asyncio.Future[list[Detection]] | None = None
         self._load = 0.0
@@ -85,7 +89,7 @@ class SourceTask:
         self.detail = "starting"
         self.failure: CaptureError | None = None
         self.analyzed_at: float | None = None
-        self.gaps: Counter[str] = Counter()
+        self.gaps: dict[str, float] = {}
 
     @property
     def slugs(self) -> Sequence[str]:
@@ -101,8 +105,9 @@ class SourceTask:
         if self.flat:
             return [f"source {self.name}: the signal is flat, is the microphone muted?"]
         now = self._shared.clock.monotonic()
-        if self.analyzed_at is None or now - self.analyzed_at > STALE_SECONDS:
-            return [f"source {self.name}: no audio was analysed for {STALE_SECONDS:.0f} s"]
+        patience = STALE_SECONDS + self._hop_seconds
+        if self.analyzed_at is None or now - self.analyzed_at > patience:
+            return [f"source {self.name}: no audio was analysed for {patience:.1f} s"]
         return []
 
     async def run(self) -> None:
@@ -219,11 +224,12 @@ class _Health:
 
     def gap(self, seconds: float, reason: str) -> None:
         self.metrics.gap(seconds, reason)
-        self._task.gaps[reason] += 1
+        self._task.gaps[reason] = self._task.gaps.get(reason, 0.0) + seconds
+        if reason == "outage":
+            self._shared.retried()
 
     def restarted(self) -> None:
         self.metrics.restarted()
-        self._shared.alive()
 
     def state(self, up: bool, flat: bool, detail: str) -> None:
         self.metrics.state(up, flat, detail)

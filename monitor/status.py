@@ -5,7 +5,7 @@ One account feeds `/ready`, the retained availability topics, the gauges and the
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from monitor.clock import Clock
@@ -116,6 +116,10 @@ class Status:
             "boot_id": self._boot_id,
             "spool_depth": self._spool.depth,
             "sources": {source.name: list(source.troubles) or "online" for source in self._sources},
-            "gaps": {source.name: dict(source.gaps) for source in self._sources},
+            "gaps": {source.name: _rounded(source.gaps) for source in self._sources},
         }
         self._retain("status", json.dumps(report, separators=(",", ":")))
+
+
+def _rounded(gaps: Mapping[str, float]) -> dict[str, float]:
+    return {reason: round(seconds, 1) for reason, seconds in gaps.items()}
