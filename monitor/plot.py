@@ -17,8 +17,9 @@ from ssondo_stream.types import AudioBlock, Prediction
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PIXELS = 1500  # most columns of the spectrogram
+_PIXELS = 900  # most columns of the spectrogram
 _TICKS = (100, 500, 1000, 2000, 4000, 8000)  # Hz
+_MORE = ("black", "gold", "navy", "teal", "crimson")  # beyond matplotlib's ten
 _SHOWN = 0.1  # labels whose score never passes this are left out
 
 
@@ -65,7 +66,7 @@ class ReplayPlot:
             from matplotlib.figure import Figure  # noqa: PLC0415  # only who draws needs it
         except ImportError as error:
             raise ConfigError("--plot needs matplotlib: pip install 'ssondo-monitor[plot]'") from error
-        figure = Figure(figsize=(12, 7), layout="constrained")
+        figure = Figure(figsize=(11, 6.5), layout="constrained")
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.5])
         top.set_title(title)
         self._draw_spectrogram(top)
@@ -73,7 +74,7 @@ class ReplayPlot:
         self._draw_events(bottom, labels)
         bottom.set_xlabel("seconds")
         try:
-            figure.savefig(path, dpi=110)
+            figure.savefig(path, dpi=90)
         except (OSError, ValueError) as error:
             raise ConfigError(f"--plot {path}: cannot be written: {error}") from error
 
@@ -102,7 +103,7 @@ class ReplayPlot:
         for i in shown:
             axes.step(centres, means[:, i], where="mid", label=self._spec.labels[i].name, color=_colour(i))
         if shown:
-            axes.legend(loc="upper right", fontsize="small", ncols=2)
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize="small", ncols=6, frameon=False)
         return [int(i) for i in shown]
 
     def _draw_events(self, axes: "Axes", shown: list[int]) -> None:
@@ -122,4 +123,4 @@ class ReplayPlot:
 
 
 def _colour(label: int) -> str:
-    return f"C{label % 10}"
+    return f"C{label % 10}" if label < 10 else _MORE[label % len(_MORE)]

@@ -68,6 +68,8 @@ class DemoSource:
             yield AudioBlock(start, shape(synthesis.push()[:, np.newaxis]))
 
 
+_HISS = 0.15 * 0.9 ** np.arange(64) + 0.37 * 0.5 ** np.arange(64)
+_DROP = np.exp(-np.arange(64) / 6) * np.cos(2 * np.pi * 0.12 * np.arange(64))  # rings at 3.8 kHz
 _RUMBLE = 0.435 * 0.9 ** np.arange(64)  # a gentle low pass; scipy's filters would take 50 MB of memory
 
 
@@ -119,12 +121,11 @@ def _clock_tick(times: Times, _: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _rain(times: Times, random: np.random.Generator) -> NDArray[np.float64]:
-    """Hiss of many drops, with single drops on top."""
-    hiss = random.standard_normal(len(times))
-    hiss[1:] -= 0.6 * hiss[:-1]
-    drops = (random.random(len(times)) < 0.002) * random.exponential(3.0, len(times))
-    splash = np.convolve(drops * random.choice([-1.0, 1.0], len(times)), np.exp(-np.arange(48) / 10), "same")
-    return 0.03 * (hiss + splash)
+    """The hiss of far drops, falling with frequency, and the short ringing of near ones."""
+    count = len(times) + len(_HISS) - 1
+    hiss = np.convolve(random.standard_normal(count), _HISS, "valid")
+    near = (random.random(count) < 0.003) * random.exponential(6.0, count) * random.choice([-1.0, 1.0], count)
+    return 0.025 * (hiss + np.convolve(near, _DROP, "valid"))
 
 
 def _siren(times: Times, _: np.random.Generator) -> NDArray[np.float64]:
