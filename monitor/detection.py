@@ -27,8 +27,8 @@ class Rule:
         label, slug: its name for people and for topics.
         threshold, off: hysteresis on the settled means.
         early: provisional mean that announces a start; stricter than `threshold`.
-        min_duration_seconds, hold_seconds, cool_down_seconds: shorter sounds are dropped, shorter pauses bridged, and
-            sounds that follow sooner ignored.
+        min_duration_seconds, hold_seconds, cool_down_seconds: shorter sounds are dropped (and refuted, if they were so
+            strong that they were announced), shorter pauses bridged, and sounds that follow sooner ignored.
         smooth_columns: columns in the centred moving mean that scores pass before anything else.
         gate_dbfs: columns quieter than this count as silent.
     """
@@ -133,8 +133,9 @@ class _Track:
         ahead = copy(self.cutter)
         settled = ahead.open
         found = [segment for i, score in enumerate(scores) if (segment := ahead.step(first + i, float(score)))]
-        if ahead.open:
-            found.append(ahead.open)
+        newest = ahead.open or ahead.rising  # strong evidence need not wait for the minimum duration
+        if newest:
+            found.append(newest)
         news = []
         for segment in found:
             known = next((k for k in self.announced if k.segment.overlaps(segment.first, segment.last)), None)

@@ -91,6 +91,11 @@ class Cutter:
         """The segment that is long enough and has not ended."""
         return self._segment() if self.phase in (Phase.ACTIVE, Phase.FALLING) else None
 
+    @property
+    def rising(self) -> Segment | None:
+        """The segment that is not long enough yet."""
+        return self._segment() if self.phase is Phase.RISING else None
+
     def step(self, column: int, score: float) -> Segment | None:
         """Take the score of the next column; return the segment that it ended, if any."""
         ended = self._advance(column, score)

@@ -117,10 +117,18 @@ def test_two_sounds_in_one_window_are_two_events() -> None:
 
 
 def test_sound_shorter_than_the_minimum_is_no_event() -> None:
-    rule = Rule("Dog bark", "dog_bark", min_duration_seconds=3 * SECONDS, hold_seconds=0)
+    rule = Rule("Dog bark", "dog_bark", early=0.95, min_duration_seconds=3 * SECONDS, hold_seconds=0)
     truth = column_scores(80, (10, 11, 0.9), (30, 32, 0.9))
     found = detect(EventDetector([rule], SECONDS), windows(truth))
     assert [columns(d) for _, d in found if d.kind == "ended"] == [(30, 32)]
+
+
+def test_strong_evidence_does_not_wait_for_the_minimum_and_is_refuted_where_it_was_not_reached() -> None:
+    rule = Rule("Siren", "siren", early=0.8, min_duration_seconds=4 * SECONDS, hold_seconds=0)
+    found = detect(EventDetector([rule], SECONDS), windows(column_scores(80, (10, 15, 0.9), (40, 41, 0.9))))
+    assert [(at, d.kind) for at, d in found if d.kind == "started"] == [(11, "started"), (41, "started")]
+    ended = [d for _, d in found if d.kind == "ended"]
+    assert [(columns(d), d.confirmed) for d in ended] == [((10, 15), True), ((40, 41), False)]
 
 
 def test_cool_down_ignores_what_follows_too_soon() -> None:
