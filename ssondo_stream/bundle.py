@@ -16,6 +16,7 @@ from ssondo_stream.mel import MelConfig
 
 SPEC_FILE = "bundle.json"
 NETWORK_FILE = "student.onnx"
+PREFIX_FILE = "prefix.onnx"
 FORMAT = 1
 BUNDLES = Path(__file__).parent / "bundles"
 
@@ -64,6 +65,23 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """The part of the network that is local in time and kept in a file of its own.
+
+    Attributes:
+        stride: frames per column of its feature map.
+        reach: column i sees frames i * stride - reach to i * stride + reach.
+    """
+
+    stride: int
+    reach: int
+
+    def __post_init__(self) -> None:
+        if self.stride < 1 or self.reach < 0:
+            raise ValueError(f"prefix: need stride >= 1 and reach >= 0, got {self.stride} and {self.reach}")
+
+
+@dataclass(frozen=True, slots=True)
 class StudentSpec:
     """What a student hears and says.
 
@@ -75,6 +93,7 @@ class StudentSpec:
         window_frames: most frames in an inference.
         column_frames: frames per column of the last feature map.
         activation: from logits to scores.
+        prefix: of a network that comes in two files.
         network_sha256: of the network file; empty if the student was never saved.
     """
 
@@ -85,6 +104,7 @@ class StudentSpec:
     window_frames: int = 624
     column_frames: int = 32
     activation: Activation = "sigmoid"
+    prefix: Prefix | None = None
     network_sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -144,8 +164,10 @@ def load_spec(folder: Path) -> StudentSpec:
     files = _checked(path, "files", document, dict)
     for name, sha256 in files.items():
         _verify(folder, str(name), str(sha256))
-    if NETWORK_FILE not in files:
-        raise BundleError(f"{path}: 'files' must list {NETWORK_FILE}")
+    needed = [NETWORK_FILE, PREFIX_FILE] if document.get("prefix") else [NETWORK_FILE]
+    for name in needed:
+        if name not in files:
+            raise BundleError(f"{path}: 'files' must list {name}")
     try:
         return _parse_spec(path, document, str(files[NETWORK_FILE]))
     except (TypeError, ValueError) as error:
@@ -197,8 +219,9 @@ def _verify(folder: Path, name: str, sha256: str) -> None:
 def _parse_spec(path: Path, document: Mapping[str, object], network_sha256: str) -> StudentSpec:
     labels = _checked(path, "labels", document, list)
     mel = _checked(path, "mel", document, dict)
-    known = {item.name for item in fields(StudentSpec)} - {"labels", "mel", "network_sha256"}
-    unknown = set(document) - known - {"format", "labels", "mel", "files"}
+    prefix = _checked(path, "prefix", document, dict) if document.get("prefix") else None
+    known = {item.name for item in fields(StudentSpec)} - {"labels", "mel", "prefix", "network_sha256"}
+    unknown = set(document) - known - {"format", "labels", "mel", "prefix", "files"}
     if unknown:
         raise BundleError(f"{path}: unknown keys {sorted(unknown)}")
     plain = {key: document[key] for key in known if key in document}
@@ -206,6 +229,7 @@ def _parse_spec(path: Path, document: Mapping[str, object], network_sha256: str)
         **plain,  # type: ignore[arg-type]  # types are those of the JSON; __post_init__ and use refuse others
         labels=tuple(Label(**label) for label in _objects(path, labels)),  # type: ignore[arg-type]  # as above
         mel=MelConfig(**mel),
+        prefix=Prefix(**prefix) if prefix else None,
         network_sha256=network_sha256,
     )
 

@@ -1,21 +1,26 @@
 """Students run by ONNX Runtime, the engine that the sensor uses: fast on one thread, small in memory, no torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from ssondo_stream.bundle import NETWORK_FILE, StudentSpec, load_spec
+from ssondo_stream.bundle import NETWORK_FILE, PREFIX_FILE, StudentSpec, load_spec
 from ssondo_stream.errors import BundleError, EngineError
+from ssondo_stream.prefix import FeatureMap, PrefixCache, PrefixStream
 from ssondo_stream.types import Frames, Inference
 from ssondo_stream.windowed import WindowedStream
 
 INPUT = "frames"
+MAP = "map"
 OUTPUTS = ("column_logits", "embedding")
 
 
 class OnnxStudent:
     """A network with input `frames` [1, t, n_mels], outputs `column_logits` [1, columns, labels], `embedding` [1, dim].
+
+    It may come in two files: a prefix from `frames` to `map` [1, channels, bands, columns], and the rest from there.
 
     Raises:
         BundleError: the bundle cannot be read, or its network does not fit its spec.
@@ -24,20 +29,34 @@ class OnnxStudent:
 
     def __init__(self, bundle: Path, threads: int = 1) -> None:
         self.spec: StudentSpec = load_spec(bundle)
-        self._session = _open(bundle / NETWORK_FILE, threads)
-        names = ([i.name for i in self._session.get_inputs()], [o.name for o in self._session.get_outputs()])
-        if names != ([INPUT], list(OUTPUTS)):
-            raise BundleError(f"{bundle / NETWORK_FILE}: expected input {INPUT} and outputs {OUTPUTS}, found {names}")
+        if self.spec.prefix:
+            self._prefix = _open(bundle / PREFIX_FILE, threads, INPUT, (MAP,))
+            self._rest = _open(bundle / NETWORK_FILE, threads, MAP, OUTPUTS)
+        else:
+            self._whole = _open(bundle / NETWORK_FILE, threads, INPUT, OUTPUTS)
         self._check(bundle)
 
     def infer(self, frames: Frames) -> Inference:
         """Run one window, [t, n_mels]."""
-        logits, embedding = self._session.run(list(OUTPUTS), {INPUT: frames[None]})
+        if self.spec.prefix:
+            return self._infer_map(self._run_prefix(frames))
+        logits, embedding = self._whole.run(None, {INPUT: frames[None]})
         return Inference(logits[0], embedding[0])
 
     def stream(self, hop_columns: int = 1) -> WindowedStream:
         """The state of a new stream that infers every `hop_columns` columns."""
+        if self.spec.prefix:
+            cache = PrefixCache(self.spec.prefix, self._run_prefix)
+            return PrefixStream(self.spec, cache, self._infer_map, hop_columns)
         return WindowedStream(self.spec, self.infer, hop_columns)
+
+    def _run_prefix(self, frames: Frames) -> FeatureMap:
+        features: FeatureMap = self._prefix.run(None, {INPUT: frames[None]})[0][0]
+        return features
+
+    def _infer_map(self, features: FeatureMap) -> Inference:
+        logits, embedding = self._rest.run(None, {MAP: features[None]})
+        return Inference(logits[0], embedding[0])
 
     def _check(self, bundle: Path) -> None:
         """Run silence once: what does not fit shows now, and the first real inference is not the slow one."""
@@ -55,7 +74,7 @@ class OnnxStudent:
             )
 
 
-def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _open(path: Path, threads: int, needs: str, gives: Sequence[str]) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -63,6 +82,10 @@ def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the engine has no error class of its own to name
         raise EngineError(f"{path}: ONNX Runtime {onnxruntime.__version__} does not load it: {error}") from error
+    names = ([item.name for item in session.get_inputs()], [item.name for item in session.get_outputs()])
+    if names != ([needs], list(gives)):
+        raise BundleError(f"{path}: expected input {needs} and outputs {gives}, found {names}")
+    return session

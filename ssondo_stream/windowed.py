@@ -15,7 +15,8 @@ from ssondo_stream.types import Frames, Inference
 class WindowedStream:
     """Keeps the frames of the newest window and runs the student on it at each hop.
 
-    State is the frames of the window, at most `window_frames` plus a hop, and how many are awaited.
+    State is the frames of the window, at most `window_frames` plus a hop, how many are awaited, and how many the next
+    inference will have that the last had not.
     """
 
     def __init__(self, spec: StudentSpec, infer: Callable[[Frames], Inference], hop_columns: int = 1) -> None:
@@ -27,7 +28,7 @@ class WindowedStream:
         self._hop = hop_columns * spec.column_frames
         self._first = spec.window_frames - (columns - 1) * spec.column_frames  # frames that make the first column
         self._frames: Frames = np.empty((0, spec.mel.n_mels), np.float32)
-        self._awaited = self._first
+        self._awaited = self._added = self._first
 
     def push(self, frames: Frames) -> list[Inference]:
         """Take frames [t, n_mels]; return an inference for each hop that they complete."""
@@ -35,8 +36,8 @@ class WindowedStream:
         while len(frames) >= self._awaited:
             self._take(frames[: self._awaited])
             frames = frames[self._awaited :]
-            self._awaited = self._hop
             inferences.append(self._infer(self._frames))
+            self._awaited = self._added = self._hop
         self._frames = np.concatenate((self._frames, frames))
         self._awaited -= len(frames)
         return inferences
@@ -44,7 +45,7 @@ class WindowedStream:
     def reset(self) -> None:
         """Forget the frames so far."""
         self._frames = self._frames[:0]
-        self._awaited = self._first
+        self._awaited = self._added = self._first
 
     def _take(self, frames: Frames) -> None:
         """Append up to a hop's boundary, then let go of whole columns until the window fits."""

@@ -11,14 +11,15 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import torch
 from torch import nn
 
-from ssondo_stream.bundle import Label, StudentSpec, save_bundle
-from ssondo_stream.onnx_student import INPUT, OUTPUTS, OnnxStudent
+from ssondo_stream.bundle import PREFIX_FILE, Label, Prefix, StudentSpec, save_bundle
+from ssondo_stream.onnx_student import INPUT, MAP, OUTPUTS, OnnxStudent
 from ssondo_stream.students import ColumnTagger, tagger
 from training.data import LABELS
 from training.first_student import STUDENT
@@ -38,24 +39,52 @@ def load_weights(path: Path) -> ColumnTagger:
     return student.eval()
 
 
-def to_onnx(student: nn.Module, n_mels: int = 128) -> bytes:
-    """The network with input `frames` [batch, time, n_mels]; batch and time are free."""
+def to_onnx(student: ColumnTagger, n_mels: int = 128) -> tuple[bytes, bytes]:
+    """The prefix and the rest of the network, batch and time being free.
+
+    The prefix goes from `frames` [batch, time, n_mels] to `map`, the rest from there to both outputs.
+    """
+    frames = torch.zeros(1, LENGTHS[-1], n_mels)
+    with torch.no_grad():
+        features = student.prefix(frames)
+    return (
+        _exported(_Part(student, "prefix"), frames, {INPUT: {0: "batch", 1: "time"}}, {MAP: {0: "batch", 3: "steps"}}),
+        _exported(
+            _Part(student, "rest"),
+            features,
+            {MAP: {0: "batch", 3: "steps"}},
+            {OUTPUTS[0]: {0: "batch", 1: "columns"}, OUTPUTS[1]: {0: "batch"}},
+        ),
+    )
+
+
+class _Part(nn.Module):
+    """A part of a network as a network."""
+
+    def __init__(self, student: ColumnTagger, name: Literal["prefix", "rest"]) -> None:
+        super().__init__()
+        self.student = student
+        self._name = name
+
+    def forward(self, x: torch.Tensor) -> object:
+        return getattr(self.student, self._name)(x)
+
+
+Axes = dict[str, dict[int, str]]
+
+
+def _exported(part: nn.Module, example: torch.Tensor, inputs: Axes, outputs: Axes) -> bytes:
     buffer = io.BytesIO()
-    example = torch.zeros(1, LENGTHS[-1], n_mels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
-            student,
+            part.eval(),
             (example,),
             buffer,  # type: ignore[arg-type]  # the exporter takes streams, its annotation does not say so
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_axes={
-                INPUT: {0: "batch", 1: "time"},
-                OUTPUTS[0]: {0: "batch", 1: "columns"},
-                OUTPUTS[1]: {0: "batch"},
-            },
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={**inputs, **outputs},
             opset_version=17,
             dynamo=False,
         )
@@ -87,10 +116,16 @@ def check_parity(student: nn.Module, bundle: Path, lengths: Sequence[int] = LENG
 
 def write_bundle(student: ColumnTagger, folder: Path, labels: Sequence[Label], extra: Sequence[Path] = ()) -> float:
     """Save a bundle that passes `check_parity` and return the difference found; write nothing if it fails."""
-    spec = StudentSpec(name=folder.name, labels=tuple(labels), embedding_dim=student.head.in_features)
-    network, files = to_onnx(student), {path.name: path.read_bytes() for path in extra}
+    spec = StudentSpec(
+        name=folder.name,
+        labels=tuple(labels),
+        embedding_dim=student.head.in_features,
+        prefix=Prefix(*student.backbone.local_extent()),
+    )
+    prefix, network = to_onnx(student)
+    files = {PREFIX_FILE: prefix, **{path.name: path.read_bytes() for path in extra}}
     with tempfile.TemporaryDirectory() as trial:
-        save_bundle(Path(trial), spec, network)
+        save_bundle(Path(trial), spec, network, files)
         difference = check_parity(student, Path(trial))
     save_bundle(folder, spec, network, files)
     return difference

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from ssondo_stream.students.layers import Backbone
+
 
 class ColumnOutput(NamedTuple):
     """What a tagging student says: `column_logits` [batch, columns, labels] and `embedding` [batch, dim]."""
@@ -32,14 +34,21 @@ class ColumnTagger(nn.Module):
     columns' logits, and every column has a score of its own at no cost.
     """
 
-    def __init__(self, backbone: nn.Module, dim: int, labels: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, backbone: Backbone, dim: int, labels: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dim, labels)
 
     def forward(self, frames: Tensor) -> ColumnOutput:
         """Log-mel frames [batch, time, n_mels] -> logits of each column, embedding of the window."""
-        maps = self.backbone(frames.transpose(1, 2).unsqueeze(1))
-        columns = maps.mean(2).transpose(1, 2)
+        return self.rest(self.prefix(frames))
+
+    def prefix(self, frames: Tensor) -> Tensor:
+        """Log-mel frames -> the feature map of the layers that are local in time."""
+        return self.backbone.prefix(frames.transpose(1, 2).unsqueeze(1))
+
+    def rest(self, maps: Tensor) -> ColumnOutput:
+        """That feature map -> what `forward` gives."""
+        columns = self.backbone.rest(maps).mean(2).transpose(1, 2)
         return ColumnOutput(self.head(self.dropout(columns)), columns.mean(1))

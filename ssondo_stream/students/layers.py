@@ -3,6 +3,8 @@
 Names and nesting follow the published checkpoints, so that their tensors load by name.
 """
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 
@@ -10,6 +12,32 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     """Round a channel count to a multiple of `divisor`, never below 90 % of `value`."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+class Backbone(nn.Module, ABC):
+    """A student without a head: images [batch, 1, n_mels, time] -> feature maps [batch, dim, bands, columns].
+
+    Attributes:
+        dim: channels of the last feature map.
+    """
+
+    dim: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Feature map of images [batch, 1, n_mels, time]."""
+        return self.rest(self.prefix(x))
+
+    @abstractmethod
+    def prefix(self, x: Tensor) -> Tensor:
+        """The layers that are local in time; see `local_extent`."""
+
+    @abstractmethod
+    def rest(self, maps: Tensor) -> Tensor:
+        """The layers after them."""
+
+    @abstractmethod
+    def local_extent(self) -> tuple[int, int]:
+        """Frames per column of the prefix's map, and frames that a column sees to either side of its first."""
 
 
 class ConvNormActivation(nn.Sequential):

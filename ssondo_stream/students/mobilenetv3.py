@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ssondo_stream.students.layers import ConvNormActivation, SqueezeExcite, initialise, make_divisible
+from ssondo_stream.students.layers import Backbone, ConvNormActivation, SqueezeExcite, initialise, make_divisible
 
 
 class BlockSpec(NamedTuple):
@@ -46,6 +46,9 @@ BLOCKS = (
 )
 
 
+_LOCAL = 4  # layers up to here have no gate and so no view of the whole window
+
+
 class InvertedResidual(nn.Module):
     """Expand, convolve each channel, gate, project; with a shortcut where the shape stays."""
 
@@ -79,7 +82,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(Backbone):
     """Feature maps of log-mel images, [batch, 1, n_mels, time] -> [batch, dim, n_mels / 32, time / 32].
 
     The defaults are the published `mn10`: 2,971,664 parameters, 960 dimensions.
@@ -120,10 +123,24 @@ class MobileNetV3(nn.Module):
         self.features = nn.Sequential(*layers)
         initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Feature map of images [batch, 1, n_mels, time]."""
-        maps: Tensor = self.features(x)
+    def prefix(self, x: Tensor) -> Tensor:
+        """The layers before the first gate, which see a few frames only; see `local_extent`."""
+        maps: Tensor = self.features[:_LOCAL](x)
         return maps
+
+    def rest(self, maps: Tensor) -> Tensor:
+        """The layers from there, which see the whole window."""
+        deep: Tensor = self.features[_LOCAL:](maps)
+        return deep
+
+    def local_extent(self) -> tuple[int, int]:
+        """Frames per column of the prefix's map, and frames that a column sees to either side of its first."""
+        stride, reach = 1, 0
+        for conv in self.features[:_LOCAL].modules():
+            if isinstance(conv, nn.Conv2d):
+                reach += conv.padding[1] * stride  # type: ignore[operator]  # a number, "same" is not used here
+                stride *= conv.stride[1]
+        return stride, reach
 
 
 def _scaled(spec: BlockSpec, width_mult: float, reduction: int) -> BlockSpec:
