@@ -23,6 +23,7 @@ class ColumnMeans:
 
     def __init__(self, smooth: Sequence[int], gates: Sequence[float], settle: int) -> None:
         self._smooth = np.array(smooth)
+        self._widths = [int(width) for width in np.unique(self._smooth) if width > 1]
         self._gates = np.array(gates, np.float32)
         self._settle = settle
         self._margin = int(self._smooth.max(initial=1)) // 2
@@ -58,8 +59,8 @@ class ColumnMeans:
         self._end = prediction.end
         scores = self._gated(prediction)
         grown = self._window + len(scores) - self._first - len(self._sums)
-        self._sums = np.pad(self._sums, ((0, grown), (0, 0)))
-        self._counts = np.pad(self._counts, (0, grown))
+        self._sums = np.concatenate((self._sums, np.zeros((grown, self._sums.shape[1]), np.float32)))
+        self._counts = np.concatenate((self._counts, np.zeros(grown, np.int32)))
         offset = self._window - self._first
         self._sums[offset : offset + len(scores) - 1] += scores[:-1]
         self._counts[offset : offset + len(scores) - 1] += 1
@@ -113,9 +114,9 @@ class ColumnMeans:
         means = np.divide(self._sums, np.maximum(self._counts, 1)[:, None], dtype=np.float32)
         if len(means) and not self._counts[-1]:
             means[-1] = self._newest
-        for width in np.unique(self._smooth[self._smooth > 1]):
+        for width in self._widths:
             labels = self._smooth == width
-            means[:, labels] = _moving_mean(means[:, labels], int(width))
+            means[:, labels] = _moving_mean(means[:, labels], width)
         return means
 
     def _gated(self, prediction: Prediction) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ Names and nesting follow the published checkpoints, so that their tensors load b
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -71,8 +72,10 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gate [batch, channels, freq, time]."""
-        gate: Tensor = self.fc2(self.fc1(x.mean((2, 3))).relu()).sigmoid()
-        return x * gate[:, :, None, None]
+        mean = functional.adaptive_avg_pool2d(x, 1)
+        # the linear layers as 1 x 1 convolutions: the inference engine then keeps its own layout throughout
+        hidden = functional.conv2d(mean, self.fc1.weight[:, :, None, None], self.fc1.bias).relu()
+        return x * functional.conv2d(hidden, self.fc2.weight[:, :, None, None], self.fc2.bias).sigmoid()
 
 
 class SqueezeExcite(nn.Module):

@@ -1,7 +1,5 @@
 """The incremental prefix against the whole window, on a real exported network."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
