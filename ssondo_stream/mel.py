@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ssondo_stream.types import Frames, Samples
 
-_BATCH = 256  # frames per transform: bounds the working memory when a long recording is pushed at once
+_BATCH = 32  # frames per transform: small products do not wake the threads of BLAS, which would cost more than they
+_PARTS = 6  # of the filterbank, for the same reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +122,19 @@ def log_mel(samples: Samples, config: MelConfig | None = None) -> Frames:
 
 
 @cache
-def _sparse_filterbank(config: MelConfig) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp]]:
-    """The few weights that are not zero, filter by filter: their bins, values, and where each filter begins."""
-    filters = filterbank(config).T
-    mels, bins = np.nonzero(filters)
-    return bins, filters[mels, bins], np.searchsorted(mels, np.arange(config.n_mels))
+def _bands(config: MelConfig) -> tuple[tuple[slice, NDArray[np.float32]], ...]:
+    """The filterbank in a few parts, each with the bins that its filters reach: nearly all of it is zero."""
+    parts = []
+    for filters in np.array_split(filterbank(config), _PARTS, axis=1):
+        used = np.flatnonzero(filters.any(axis=1))
+        parts.append((slice(used[0], used[-1] + 1), np.ascontiguousarray(filters[used[0] : used[-1] + 1])))
+    return tuple(parts)
 
 
 def _transform(cut: Samples, config: MelConfig) -> Frames:
     spectrum = np.fft.rfft(cut * _window(config.n_fft))
     power = spectrum.real**2 + spectrum.imag**2
-    # a matrix product would wake the threads of BLAS, which costs more than the sum does
-    bins, weights, starts = _sparse_filterbank(config)
-    energy = np.add.reduceat(power[:, bins] * weights, starts, axis=1)
+    energy = np.concatenate([power[:, bins] @ filters for bins, filters in _bands(config)], axis=1)
     mel = np.log(energy + np.float32(config.offset))
     return np.asarray((mel - np.float32(config.mean)) / np.float32(config.std), np.float32)
 

@@ -38,8 +38,9 @@ class WindowedStream:
             frames = frames[self._awaited :]
             inferences.append(self._infer(self._frames))
             self._awaited = self._added = self._hop
-        self._frames = np.concatenate((self._frames, frames))
-        self._awaited -= len(frames)
+        if len(frames):
+            self._frames = np.concatenate((self._frames, frames))
+            self._awaited -= len(frames)
         return inferences
 
     def reset(self) -> None:
