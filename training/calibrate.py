@@ -154,9 +154,9 @@ def main() -> None:
 
 
 def _early_peaks(recording: Recording, label: int, rule: Label) -> list[float]:
-    """Highest early score of each stretch that an early announcement could have been made of."""
+    """Highest early score of each stretch that could be announced, which need not wait for the minimum duration."""
     early = recording.scores.early[:, label]
-    return [float(early[first : last + 1].max()) for first, last in segments(early, rule)]
+    return [found.peak for found in segments(early, replace(rule, min_duration_seconds=0.0))]
 
 
 def _row(tallies: Sequence[Tally]) -> tuple[float, float, float, float]:

@@ -1,6 +1,6 @@
 """What a stream would report, in a form that is quick to compute for many settings.
 
-The monitor has the real detector, which training must not import; this one gives the same events for whole recordings.
+The monitor has the real detector, which training must not import; this gives the same events for whole recordings.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssondo_stream.bundle import Label
+from ssondo_stream.cutting import Cutter, Limits, Segment
 from ssondo_stream.engine import Student, activate
 from ssondo_stream.mel import log_mel
 from ssondo_stream.types import Samples
@@ -49,8 +50,8 @@ def column_scores(student: Student, samples: Samples) -> ColumnScores:
     return ColumnScores(np.asarray(sums / np.maximum(counts, 1), np.float32), early)
 
 
-def segments(scores: NDArray[np.float32], rule: Label) -> list[tuple[int, int]]:
-    """Columns (first, last) of a label's events: begun at `threshold`, kept up by `off`, pauses bridged.
+def segments(scores: NDArray[np.float32], rule: Label) -> list[Segment]:
+    """A label's events, as the monitor cuts them.
 
     Args:
         scores: [columns] of one label.
@@ -58,17 +59,12 @@ def segments(scores: NDArray[np.float32], rule: Label) -> list[tuple[int, int]]:
     """
     if scores.max(initial=0) < rule.threshold:
         return []
-    hold = round(rule.hold_seconds / COLUMN_SECONDS)
-    least = max(1, round(rule.min_duration_seconds / COLUMN_SECONDS))
-    found: list[list[int]] = []
-    for column in np.flatnonzero(scores >= rule.off).tolist():
-        if found and column - found[-1][1] <= hold + 1:
-            found[-1][1] = column
-        elif scores[column] >= rule.threshold:
-            found.append([column, column])
-    return [(first, last) for first, last in found if last - first + 1 >= least]
+    least, hold = (round(seconds / COLUMN_SECONDS) for seconds in (rule.min_duration_seconds, rule.hold_seconds))
+    cutter = Cutter(Limits(rule.threshold, rule.off, max(1, least), hold))
+    steps = [cutter.step(column, score) for column, score in enumerate(scores.tolist())]
+    return [segment for segment in (*steps, cutter.finish()) if segment]
 
 
-def in_samples(found: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Columns as (start, stop) in samples."""
-    return [(max(0, first * COLUMN - LEAD), (last + 1) * COLUMN - LEAD) for first, last in found]
+def in_samples(found: Sequence[Segment]) -> list[tuple[int, int]]:
+    """Segments as (start, stop) in samples."""
+    return [(max(0, round(segment.begins * COLUMN) - LEAD), round(segment.ends * COLUMN) - LEAD) for segment in found]

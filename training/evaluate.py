@@ -87,14 +87,21 @@ def count_events(recordings: Iterable[Recording], label: int, rule: Label) -> Co
     return total
 
 
+def false_alarms(recordings: Iterable[Recording], rules: Sequence[Label]) -> dict[str, int]:
+    """Events that these rules report on negatives, by label."""
+    negatives = [recording for recording in recordings if recording.kind == "negative"]
+    found = {rule.name: count_events(negatives, label, rule).false for label, rule in enumerate(rules)}
+    return {name: count for name, count in found.items() if count}
+
+
 def clip_accuracy(student: Student, esc10: Path, fold: int) -> float:
-    """Share of a fold's clips whose own label has the highest mean score over the columns, among the ten of ESC-10."""
+    """Share of a fold's clips whose own label has the highest mean score among the ten; NaN if it has no clips."""
     right = []
     for clip in in_folds(read_manifest(esc10), [fold]):
         final = student.stream().push(log_mel(load_audio(esc10 / clip.file), MEL))[-1]
         score = activate(final.logits, student.spec.activation).mean(axis=0)
         right.append(LABELS[int(score[: len(ESC10)].argmax())] == ESC10[clip.label])
-    return float(np.mean(right))
+    return float(np.mean(right)) if right else float("nan")
 
 
 def held_out_pool(esc10: Path, fold: int) -> Pool:
@@ -160,6 +167,7 @@ def main() -> None:
     recordings = list(record(student, pool, arguments.fold, arguments.soundscapes, arguments.negatives))
     save_recordings(arguments.out, recordings, accuracy)
     print(f"fold {arguments.fold}: clip accuracy {accuracy:.3f}, {dict(Counter(r.kind for r in recordings))} minutes")
+    print(f"false alarms under the bundle's settings: {false_alarms(recordings, student.spec.labels)}")
 
 
 if __name__ == "__main__":
