@@ -125,7 +125,7 @@ def _rain(times: Times, random: np.random.Generator) -> NDArray[np.float64]:
     count = len(times) + len(_HISS) - 1
     hiss = np.convolve(random.standard_normal(count), _HISS, "valid")
     near = (random.random(count) < 0.003) * random.exponential(6.0, count) * random.choice([-1.0, 1.0], count)
-    return 0.025 * (hiss + np.convolve(near, _DROP, "valid"))
+    return 0.03 * (hiss + np.convolve(near, _DROP, "valid"))
 
 
 def _siren(times: Times, _: np.random.Generator) -> NDArray[np.float64]:
