@@ -124,7 +124,11 @@ def _rain(times: Times, random: np.random.Generator) -> NDArray[np.float64]:
     """The hiss of far drops, falling with frequency, and the short ringing of near ones."""
     count = len(times) + len(_HISS) - 1
     hiss = np.convolve(random.standard_normal(count), _HISS, "valid")
-    near = (random.random(count) < 0.003) * random.exponential(6.0, count) * random.choice([-1.0, 1.0], count)
+    near = (
+        (random.random(count) < 0.003)
+        * np.minimum(random.exponential(6.0, count), 20.0)
+        * random.choice([-1.0, 1.0], count)
+    )
     return 0.03 * (hiss + np.convolve(near, _DROP, "valid"))
 
 
