@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from monitor.errors import CaptureError
+from monitor.sources import devices
 from ssondo_stream.types import Samples
 from tests.parts_audio import ROOT, Ear, Pulse, ear, pulse, wait_until
 
@@ -194,3 +196,13 @@ def run(program: str, pulse: Pulse) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("said", ["Device unavailable", "Invalid sample rate"])
+def test_what_the_sound_library_refuses_is_told_in_one_line(said: str) -> None:
+    with (
+        pytest.raises(CaptureError, match=f"the sound device refuses: {said}") as caught,
+        devices._portaudio() as sound,
+    ):
+        raise sound.PortAudioError(said)
+    assert "\n" not in str(caught.value)
