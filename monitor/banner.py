@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from monitor.config import Settings, SourceSettings
+from monitor.mqtt_parameters import broker_address
 
 _DEMO = """
   No sound device was found: this is a GENERATED DEMONSTRATION, not what happens around you.
@@ -17,9 +18,8 @@ def banner(settings: Settings, sources: Sequence[SourceSettings], *, demo: bool)
     lines += [f"  Listening to    {', '.join(f'{source.name} ({source.kind})' for source in sources)}"]
     mqtt = settings.mqtt
     if mqtt.enabled:
-        host, port = mqtt.host or "127.0.0.1", mqtt.port or (8883 if mqtt.tls else 1883)
+        host, port = broker_address(mqtt)
         if mqtt.host is None:
-            port = mqtt.embedded_port
             lines += [f"  MQTT broker     embedded, {host}:{port}, this machine only (set [mqtt] host for your own)"]
         options = f"-h {host} -p {port}" + (" --tls-use-os-certs" if mqtt.tls else "")
         lines += [f"  Subscribe       mosquitto_sub {options} -v -t '{mqtt.base_topic}/{settings.node.name}/+/event'"]

@@ -149,15 +149,16 @@ def _load(config: Path | None) -> "Settings":
 
 
 def _summary(settings: "Settings") -> list[tuple[str, str]]:
+    from monitor.mqtt_parameters import broker_address
     from ssondo_stream.bundle import find_bundle, load_spec
 
     spec = load_spec(find_bundle(settings.model.bundle))
     off = {slug for slug, label in settings.detection.labels.items() if not label.enabled}
     sources = ", ".join(f"{source.name} ({source.kind})" for source in settings.source)
     mqtt, http = settings.mqtt, settings.http
-    port = mqtt.port or (8883 if mqtt.tls else 1883)
-    remote = f"{mqtt.host} port {port}{' with TLS' if mqtt.tls else ''}"
-    broker = remote if mqtt.host else f"embedded, on loopback port {mqtt.embedded_port}"
+    host, port = broker_address(mqtt)
+    remote = f"{host} port {port}{' with TLS' if mqtt.tls else ''}"
+    broker = remote if mqtt.host else f"embedded, on loopback port {port}"
     return [
         ("sources", sources or "none: the default microphone, or a generated stream where there is none"),
         ("broker", broker if mqtt.enabled else "none: events go to standard output alone"),

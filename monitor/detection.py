@@ -54,12 +54,13 @@ class Rule:
 
     def limits(self, column_seconds: float) -> Limits:
         """The same in columns."""
-        return Limits(
-            on=self.threshold,
-            off=self.off,
-            minimum=max(1, round(self.min_duration_seconds / column_seconds)),
-            hold=round(self.hold_seconds / column_seconds),
-            cool_down=round(self.cool_down_seconds / column_seconds),
+        return Limits.of_seconds(
+            self.threshold,
+            self.off,
+            column_seconds,
+            minimum=self.min_duration_seconds,
+            hold=self.hold_seconds,
+            cool_down=self.cool_down_seconds,
         )
 
 

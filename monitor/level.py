@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ssondo_stream.levels import FLOOR_DBFS
 from ssondo_stream.types import Samples
 
 if TYPE_CHECKING:
     from monitor.weighting import AWeighting
 
-FLOOR_DBFS = -120.0
 _FULL_SCALE_SINE = 10 * math.log10(2)  # a full-scale sine lies so far below a full-scale square, in dB
 
 

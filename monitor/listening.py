@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
+from monitor.backoff import Backoff
 from monitor.clock import Clock, SampleClock
 from monitor.config import DemoSettings, FileSettings, SourceSettings
 from monitor.errors import CaptureError
@@ -85,7 +86,7 @@ class Listener:
         self._now = clock
         self._observer = observer
         self._opener = opener
-        self._random = random
+        self._backoff = Backoff(BACKOFF_SECONDS, BACKOFF_CAP_SECONDS, random)
         self._end = 0
         self._lost_at: float | None = None
         self._accounted = 0.0
@@ -102,7 +103,6 @@ class Listener:
             CaptureError: a source that is not live, such as a file, cannot be read.
         """
         source = self._opener(self._settings, self._now)
-        failures = 0
         while True:
             begun = self._end
             try:
@@ -115,10 +115,11 @@ class Listener:
                     raise
                 reason = str(error)
             steady = self._end - begun >= STEADY_SECONDS * max(1, self.sample_rate)
-            failures = 1 if steady else failures + 1
+            if steady:
+                self._backoff.reset()
             if self._lose(reason):
                 yield Interruption(reason)
-            await self._now.sleep(self._backoff(failures))
+            await self._now.sleep(self._backoff.next())
 
     async def _session(self, source: AudioSource) -> AsyncGenerator[AudioBlock, None]:
         """The blocks of one opening, on the listener's own index."""
@@ -191,10 +192,6 @@ class Listener:
         self._accounted = so_far
         self._tell(False, False, reason)
         return interrupted
-
-    def _backoff(self, failures: int) -> float:
-        longest = min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16))
-        return longest * (0.5 + 0.5 * self._random())
 
     def _tell(self, up: bool, flat: bool, detail: str) -> None:
         if (up, flat, detail) == self._told:

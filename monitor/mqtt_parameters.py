@@ -7,6 +7,7 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from monitor.broker import HOST
 from monitor.config import MqttSettings
 from monitor.errors import ConfigError
 
@@ -38,9 +39,10 @@ def parameters(settings: MqttSettings, node: str) -> Parameters:
     """
     if settings.host is None and settings.tls:
         raise ConfigError("[mqtt] tls needs host: the embedded broker speaks no TLS")
+    host, port = broker_address(settings)
     return Parameters(
-        host=settings.host or "127.0.0.1",
-        port=_port(settings),
+        host=host,
+        port=port,
         client_id=settings.client_id or f"{settings.base_topic}-{node}".replace("/", "-"),
         keepalive_seconds=settings.keepalive_seconds,
         timeout_seconds=settings.timeout_seconds,
@@ -50,10 +52,11 @@ def parameters(settings: MqttSettings, node: str) -> Parameters:
     )
 
 
-def _port(settings: MqttSettings) -> int:
+def broker_address(settings: MqttSettings) -> tuple[str, int]:
+    """Host and port of the broker; without a configured host, of the embedded one."""
     if settings.host is None:
-        return settings.embedded_port
-    return settings.port or (8883 if settings.tls else 1883)
+        return HOST, settings.embedded_port
+    return settings.host, settings.port or (8883 if settings.tls else 1883)
 
 
 def _password(settings: MqttSettings) -> str | None:

@@ -6,23 +6,12 @@ The service runs it in its worker thread, `replay` in a plain loop: the same blo
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Protocol
 
 from monitor.config import DetectionSettings
 from monitor.detection import Detection, EventDetector
 from monitor.rules import make_rules
 from ssondo_stream.engine import StreamingEngine, Student
 from ssondo_stream.types import AudioBlock, Prediction
-
-
-class Account(Protocol):
-    """Where the pipeline reports what became of the audio."""
-
-    def analyzed(self, seconds: float) -> None:
-        """So many seconds are in a prediction now."""
-
-    def gap(self, seconds: float, reason: str) -> None:
-        """So many captured seconds will never be in a prediction."""
 
 
 class Pipeline:
@@ -36,12 +25,23 @@ class Pipeline:
         student: Student,
         sample_rate: int,
         detection: DetectionSettings,
-        account: Account,
         *,
         hop_columns: int = 1,
         stage: Callable[[str], AbstractContextManager[object]] | None = None,
         on_prediction: Callable[[Prediction], None] | None = None,
+        on_analyzed: Callable[[float], None] = lambda seconds: None,
     ) -> None:
+        """Make the parts.
+
+        Args:
+            student: shared by all pipelines.
+            sample_rate: of the blocks, in Hz.
+            detection: settings of all labels.
+            hop_columns: columns between inferences.
+            stage: measures the stages, see `StreamingEngine`, and `detect`.
+            on_prediction: sees every prediction before the detector does.
+            on_analyzed: told how many more seconds are in a prediction.
+        """
         self.spec = student.spec
         self.sample_rate = sample_rate
         self._stage = stage or (lambda _: nullcontext())
@@ -52,7 +52,7 @@ class Pipeline:
             early_windows=detection.early_windows,
             settle_seconds=detection.settle_seconds,
         )
-        self._account = account
+        self._on_analyzed = on_analyzed
         self._on_prediction = on_prediction
         self._begin = 0
         self._expected: int | None = None
@@ -75,7 +75,7 @@ class Pipeline:
         return detections
 
     def _detect(self, predictions: list[Prediction], pending: float) -> list[Detection]:
-        self._account.analyzed(max(0.0, self._pending - pending))
+        self._on_analyzed(max(0.0, self._pending - pending))
         self._pending = min(self._pending, pending)
         detections: list[Detection] = []
         if not predictions:

@@ -66,16 +66,6 @@ def replay(
     return failed
 
 
-class _NoAccount:
-    """Nobody asks where the seconds of a file went."""
-
-    def analyzed(self, seconds: float) -> None:
-        pass
-
-    def gap(self, seconds: float, reason: str) -> None:
-        pass
-
-
 class _Replay:
     """One file. State is its pipeline, its picture, and the number of messages so far."""
 
@@ -125,7 +115,6 @@ class _Replay:
             self._student,
             sample_rate,
             self._settings.detection,
-            _NoAccount(),
             hop_columns=self._settings.model.hop_columns,
             on_prediction=self.picture.add_prediction if self.picture else None,
         )

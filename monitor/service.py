@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from typing import TextIO
@@ -68,19 +68,19 @@ class Service:
         self,
         settings: Settings,
         clock: Clock,
-        out: TextIO,
         *,
         student: Student,
         sources: Sequence[SourceSettings],
         spool: Spool,
         mqtt: MqttSink | None,
+        sinks: Sequence[Sink],
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._out = out
         self.metrics = Metrics()
         self._spool = spool
         self._mqtt = mqtt
+        self._sinks = sinks
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._notifier = Notifier(os.environ)
@@ -125,11 +125,13 @@ class Service:
         if embedded:
             await stack.enter_async_context(embedded_broker(settings.mqtt.embedded_port))
         mqtt = MqttSink(settings.mqtt, settings.node.name, clock) if settings.mqtt.enabled else None
-        readers = (["mqtt"] if mqtt else []) + (["stdout"] if settings.log.events or not mqtt else [])
+        sinks: list[Sink] = [mqtt] if mqtt else []
+        if settings.log.events or not mqtt:
+            sinks.append(StdoutSink(out))
         path = settings.spool.path or config.state_dir(settings, os.environ) / "spool.sqlite"
-        spool = Spool(path, settings.spool.max_messages, clock=clock, readers=readers)
+        spool = Spool(path, settings.spool.max_messages, clock=clock, readers=[sink.name for sink in sinks])
         stack.callback(spool.close)
-        service = cls(settings, clock, out, student=student, sources=sources, spool=spool, mqtt=mqtt)
+        service = cls(settings, clock, student=student, sources=sources, spool=spool, mqtt=mqtt, sinks=sinks)
         stack.callback(service._worker.shutdown, wait=False, cancel_futures=True)
         if settings.http.enabled:
             await stack.enter_async_context(
@@ -198,15 +200,9 @@ class Service:
             new_id=self._new_id,
         )
 
-    def _sinks(self) -> Iterator[Sink]:
-        if self._mqtt:
-            yield self._mqtt
-        if self._settings.log.events or not self._mqtt:
-            yield StdoutSink(self._out)
-
     def _background(self) -> dict[str, Coroutine[object, object, None]]:
         jobs: dict[str, Coroutine[object, object, None]] = {"status": self.status.watch(self._clock)}
-        for sink in self._sinks():
+        for sink in self._sinks:
             jobs[f"deliver {sink.name}"] = deliver(
                 self._spool,
                 sink,

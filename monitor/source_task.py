@@ -160,10 +160,10 @@ class SourceTask:
                 shared.student,
                 rate,
                 shared.detection,
-                self._observer,
                 hop_columns=shared.model.hop_columns,
                 stage=lambda name: shared.metrics.stage(cast("Stage", name)),
                 on_prediction=lambda _: self._observer.predicted(),
+                on_analyzed=self._observer.metrics.analyzed,
             )
         return self._pipeline
 
@@ -218,9 +218,6 @@ class _Health:
 
     def captured(self, seconds: float) -> None:
         self.metrics.captured(seconds)
-
-    def analyzed(self, seconds: float) -> None:
-        self.metrics.analyzed(seconds)
 
     def gap(self, seconds: float, reason: str) -> None:
         self.metrics.gap(seconds, reason)

@@ -37,6 +37,7 @@ class Status:
     ) -> None:
         self._spec = spec
         self._boot_id = boot_id
+        self._version = version("ssondo-monitor")
         self._sources = sources
         self._spool = spool
         self._mqtt = mqtt
@@ -56,7 +57,7 @@ class Status:
 
     def begin(self) -> None:
         """Tell what is known before anything was heard."""
-        self._metrics.build_info(version("ssondo-monitor"), self._spec.name, self._spec.network_sha256)
+        self._metrics.build_info(self._version, self._spec.name, self._spec.network_sha256)
         for source in self._sources:
             self._metrics.declare_labels(source.name, source.slugs)
             for slug in source.slugs:
@@ -110,7 +111,7 @@ class Status:
 
     def _report(self) -> None:
         report = {
-            "version": version("ssondo-monitor"),
+            "version": self._version,
             "model": self._spec.name,
             "model_sha256": self._spec.network_sha256,
             "boot_id": self._boot_id,

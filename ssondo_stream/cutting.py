@@ -42,6 +42,21 @@ class Limits:
                 f"need minimum >= 1, hold >= 0, cool_down >= 0, got {self.minimum}, {self.hold}, {self.cool_down}"
             )
 
+    @classmethod
+    def of_seconds(
+        cls,
+        on: float,
+        off: float,
+        column_seconds: float,
+        *,
+        minimum: float = 0.0,
+        hold: float = 0.0,
+        cool_down: float = 0.0,
+    ) -> "Limits":
+        """Limits from durations in seconds, to the nearest column."""
+        columns = [round(seconds / column_seconds) for seconds in (minimum, hold, cool_down)]
+        return cls(on, off, max(1, columns[0]), columns[1], columns[2])
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:

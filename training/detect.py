@@ -59,8 +59,8 @@ def segments(scores: NDArray[np.float32], rule: Label) -> list[Segment]:
     """
     if scores.max(initial=0) < rule.threshold:
         return []
-    least, hold = (round(seconds / COLUMN_SECONDS) for seconds in (rule.min_duration_seconds, rule.hold_seconds))
-    cutter = Cutter(Limits(rule.threshold, rule.off, max(1, least), hold))
+    durations = {"minimum": rule.min_duration_seconds, "hold": rule.hold_seconds}
+    cutter = Cutter(Limits.of_seconds(rule.threshold, rule.off, COLUMN_SECONDS, **durations))
     steps = [cutter.step(column, score) for column, score in enumerate(scores.tolist())]
     return [segment for segment in (*steps, cutter.finish()) if segment]
 

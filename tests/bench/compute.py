@@ -19,14 +19,6 @@ STRETCH = 10
 RATE = 32_000
 
 
-class Ignored:
-    """An account that nobody reads."""
-
-    def analyzed(self, seconds: float) -> None: ...
-
-    def gap(self, seconds: float, reason: str) -> None: ...
-
-
 def cpu_of_a_hop() -> list[Row]:
     """Both sides take turns, so that whatever else the machine does falls on both.
 
@@ -59,7 +51,7 @@ def cpu_of_a_hop() -> list[Row]:
 
 def streaming_hop() -> Callable[[], None]:
     """The pipeline as the service runs it, pushed one hop further by each call."""
-    pipeline = Pipeline(load_student(), RATE, DetectionSettings(), Ignored())
+    pipeline = Pipeline(load_student(), RATE, DetectionSettings())
     hop = pipeline.spec.column
     noise = np.random.default_rng(0).normal(0, 0.02, hop * 16).astype(np.float32)
     position = 0

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.level import FLOOR_DBFS, Level, LevelMeter
+from monitor.level import Level, LevelMeter
 from monitor.weighting import a_weighting
+from ssondo_stream.levels import FLOOR_DBFS
 
 RATES = (8_000, 16_000, 32_000, 44_100, 48_000)
 TABLE = (  # A-weighting in dB at 1000 Hz * 10 ** (n / 10), n = -20 ... 13: IEC 61672-1, table 3
