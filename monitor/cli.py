@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from monitor import cli_models
 from monitor.errors import ConfigError, MonitorError
 from ssondo_stream.errors import StreamError
 
@@ -29,6 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(cli_models.app, name="models")
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration, in TOML.")]
 
@@ -111,20 +114,6 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="Configurati
     typer.echo(f"{file}: ok")
     for name, text in _summary(settings):
         typer.echo(f"  {name:<8} {text}")
-
-
-@app.command()
-def models() -> None:
-    """List the shipped students."""
-    from ssondo_stream.bundle import NETWORK_FILE, find_bundle, list_bundles, load_spec
-
-    for name in list_bundles():
-        folder = find_bundle(name)
-        spec = load_spec(folder)
-        size = (folder / NETWORK_FILE).stat().st_size
-        typer.echo(f"{name}  {size / 1e6:.1f} MB  sha256 {spec.network_sha256}")
-        for label in spec.labels:
-            typer.echo(f"  {label.slug:<24} {label.name}")
 
 
 @app.command()

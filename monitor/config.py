@@ -97,11 +97,16 @@ SourceSettings = Annotated[
 
 
 class ModelSettings(Section):
-    """The student."""
+    """The student, and the engine that runs it."""
 
     bundle: str = "default"  # name of a shipped bundle, or a folder
-    hop_columns: int = Field(default=1, ge=1, le=20)
+    hop_columns: int = Field(default=1, ge=1, le=40)
+    engine: Literal["auto", "onnx", "openvino", "torch"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"  # of engine torch
     threads: int = Field(default=1, ge=1, le=64)
+    mode: Literal["windowed", "continuous"] = "windowed"
+    span_seconds: float = Field(default=10.0, ge=0.2, le=600)  # pooled over in mode continuous
 
 
 class LabelSettings(Section):

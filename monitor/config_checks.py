@@ -125,7 +125,11 @@ def _bundle(settings: Settings) -> Iterator[Mistake]:
     except BundleError as error:
         yield Mistake(("model", "bundle"), str(error))
         return
+    if not spec.labels:
+        text = f"bundle {spec.name!r} has no labels, expected one with a head: `ssondo-monitor models convert --head`"
+        yield Mistake(("model", "bundle"), text)
     yield from _hop(settings, spec)
+    yield from _mode(settings, spec)
     slugs = [label.slug for label in spec.labels]
     for slug in settings.detection.labels:
         if slug not in slugs:
@@ -139,6 +143,21 @@ def _hop(settings: Settings, spec: StudentSpec) -> Iterator[Mistake]:
     if settings.model.hop_columns > most:
         text = f"got {settings.model.hop_columns}, expected at most {most}, the window of bundle {spec.name!r}"
         yield Mistake(("model", "hop_columns"), text)
+
+
+def _mode(settings: Settings, spec: StudentSpec) -> Iterator[Mistake]:
+    model = settings.model
+    if model.mode == "continuous" and not spec.streams_whole:
+        text = f"got 'continuous', expected 'windowed': bundle {spec.name!r} looks at its whole window"
+        yield Mistake(("model", "mode"), text)
+
+
+def _engine(settings: Settings) -> Iterator[Mistake]:
+    model = settings.model
+    if model.engine == "onnx" and model.precision != "fp32":
+        yield Mistake(("model", "precision"), f"got {model.precision!r}, expected 'fp32' with engine 'onnx'")
+    if model.engine in ("onnx", "openvino") and model.device != "cpu":
+        yield Mistake(("model", "device"), f"got {model.device!r}, expected 'cpu' with engine {model.engine!r}")
 
 
 def _thresholds(settings: Settings, spec: StudentSpec) -> Iterator[Mistake]:
@@ -166,5 +185,6 @@ _RULES: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
     _state,
     _broker,
     _ports,
+    _engine,
     _bundle,
 )

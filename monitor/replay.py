@@ -16,11 +16,12 @@ from monitor.config import FileSettings, Settings
 from monitor.detection import Detection
 from monitor.errors import CaptureError, ConfigError
 from monitor.events import EventFactory, EventIds
+from monitor.model import open_student
 from monitor.pipeline import Pipeline
 from monitor.plot import ReplayPlot
 from monitor.sinks import describe
 from monitor.sources import open_source
-from ssondo_stream import Student, load_student
+from ssondo_stream import Student
 from ssondo_stream.bundle import slugify
 
 
@@ -51,7 +52,7 @@ def replay(
     """
     if plot and len(files) != 1:
         raise ConfigError(f"--plot draws one file, got {len(files)}: replay them one by one")
-    student = load_student(settings.model.bundle, threads=settings.model.threads)
+    student = open_student(settings.model)
     failed = 0
     for path in files:
         work = _Replay(path, student, settings, out or sys.stdout, as_json=as_json, draw=plot is not None)

@@ -21,13 +21,14 @@ from monitor.clock import Clock, SystemClock
 from monitor.config import DemoSettings, MicrophoneSettings, Settings, SourceSettings
 from monitor.events import Event, EventFactory, EventIds
 from monitor.metrics import Metrics
+from monitor.model import open_student
 from monitor.mqtt import MqttSink
 from monitor.sinks import Sink, StdoutSink, deliver
 from monitor.source_task import Shared, SourceTask
 from monitor.spool import Spool
 from monitor.status import Status
 from monitor.systemd import Notifier, Watchdog, watchdog_interval
-from ssondo_stream import Student, load_student
+from ssondo_stream import Student
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ class Service:
         Raises:
             MonitorError, StreamError: something that was configured cannot be used.
         """
-        student = load_student(settings.model.bundle, threads=settings.model.threads)
+        student = open_student(settings.model)
         sources, demo = await asyncio.to_thread(choose_sources, settings)
         embedded = settings.mqtt.enabled and settings.mqtt.host is None
         if embedded:

@@ -2,6 +2,8 @@
 
 StreamError
 ├── BundleError      the student's files: fetch or export them again
+├── CheckpointError  a published checkpoint or head: get the right file
+├── DownloadError    a published file that cannot be fetched: connect, or name a local file
 ├── AudioError       the audio that was handed in: fix its shape, type or rate
 └── EngineError      the inference engine: install it, or choose another
 """
@@ -15,7 +17,15 @@ class BundleError(StreamError):
     """A bundle is missing, incomplete, altered, or not what its spec says."""
 
 
-class AudioError(StreamError):
+class CheckpointError(StreamError):
+    """A checkpoint or head file is unreadable, unsafe, incomplete, or not of the network that it names."""
+
+
+class DownloadError(StreamError):
+    """A published file is not there, or cannot be fetched from here."""
+
+
+class AudioError(StreamError, ValueError):
     """Audio of a shape, type or rate that cannot be used."""
 
 

@@ -1,91 +1,94 @@
-"""Students run by ONNX Runtime, the engine that the sensor uses: fast on one thread, small in memory, no torch."""
+"""Networks run by ONNX Runtime, the engine of the sensor: fast on one thread, small in memory, no torch."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
-from ssondo_stream.bundle import NETWORK_FILE, PREFIX_FILE, StudentSpec, load_spec
+from ssondo_stream.bundle import NETWORK_FILE, StudentSpec, local_file
 from ssondo_stream.errors import BundleError, EngineError
-from ssondo_stream.prefix import FeatureMap, PrefixCache, PrefixStream
-from ssondo_stream.types import Frames, Inference
-from ssondo_stream.windowed import WindowedStream
+from ssondo_stream.local import FeatureMap
+from ssondo_stream.student import EngineOptions
+from ssondo_stream.types import Inference
 
-INPUT = "frames"
-MAP = "map"
+FRAMES = "frames"
 OUTPUTS = ("column_logits", "embedding")
 
 
-class OnnxStudent:
-    """A network with input `frames` [1, t, n_mels], outputs `column_logits` [1, columns, labels], `embedding` [1, dim].
+def map_name(number: int) -> str:
+    """What the files call a map: the frames [1, t, n_mels] are number 0, feature maps [1, channels, columns, bands]."""
+    return f"map_{number}" if number else FRAMES
 
-    It may come in two files: a prefix from `frames` to `map` [1, channels, bands, columns], and the rest from there.
+
+def local_names(spec: StudentSpec) -> list[tuple[list[str], list[str]]]:
+    """Names of the inputs and outputs of each local part."""
+    names, made = [], 1
+    for part in spec.local:
+        names.append(([*map(map_name, part.inputs)], [map_name(made + i) for i in range(part.outputs)]))
+        made += part.outputs
+    return names
+
+
+class OnnxNetwork:
+    """A bundle's ONNX files: its local parts, from maps to maps as the spec says, and the rest.
+
+    The rest takes the last map, or the frames where there are no local parts, and has the outputs `column_logits`
+    [1, columns, labels] and `embedding` [1, dim].
 
     Raises:
-        BundleError: the bundle cannot be read, or its network does not fit its spec.
-        EngineError: the engine does not take the network.
+        BundleError: a file has other inputs or outputs.
+        EngineError: the engine does not take a file, or not these options.
     """
 
-    def __init__(self, bundle: Path, threads: int = 1) -> None:
-        self.spec: StudentSpec = load_spec(bundle)
-        if self.spec.prefix:
-            self._prefix = _open(bundle / PREFIX_FILE, threads, INPUT, (MAP,))
-            self._rest = _open(bundle / NETWORK_FILE, threads, MAP, OUTPUTS)
-        else:
-            self._whole = _open(bundle / NETWORK_FILE, threads, INPUT, OUTPUTS)
-        self._check(bundle)
-
-    def infer(self, frames: Frames) -> Inference:
-        """Run one window, [t, n_mels]."""
-        if self.spec.prefix:
-            return self._infer_map(self._run_prefix(frames))
-        logits, embedding = self._whole.run(None, {INPUT: frames[None]})
-        return Inference(logits[0], embedding[0])
-
-    def stream(self, hop_columns: int = 1) -> WindowedStream:
-        """The state of a new stream that infers every `hop_columns` columns."""
-        if self.spec.prefix:
-            cache = PrefixCache(self.spec.prefix, self._run_prefix)
-            return PrefixStream(self.spec, cache, self._infer_map, hop_columns)
-        return WindowedStream(self.spec, self.infer, hop_columns)
-
-    def _run_prefix(self, frames: Frames) -> FeatureMap:
-        features: FeatureMap = self._prefix.run(None, {INPUT: frames[None]})[0][0]
-        return features
-
-    def _infer_map(self, features: FeatureMap) -> Inference:
-        logits, embedding = self._rest.run(None, {MAP: features[None]})
-        return Inference(logits[0], embedding[0])
-
-    def _check(self, bundle: Path) -> None:
-        """Run silence once: what does not fit shows now, and the first real inference is not the slow one."""
-        spec = self.spec
-        silence = np.full((spec.window_frames, spec.mel.n_mels), np.log(spec.mel.offset), np.float32)
-        try:
-            found = self.infer(silence)
-        except Exception as error:  # the engine has no error class of its own to name
-            raise BundleError(f"{bundle / NETWORK_FILE}: does not take a window of {silence.shape}: {error}") from error
-        expected = ((spec.columns_in(spec.window_frames), len(spec.labels)), (spec.embedding_dim,))
-        if (found.logits.shape, found.embedding.shape) != expected:
-            raise BundleError(
-                f"{bundle / NETWORK_FILE}: the spec promises column logits and an embedding of {expected}, "
-                f"the network gives {found.logits.shape} and {found.embedding.shape}"
+    def __init__(self, bundle: Path, spec: StudentSpec, options: EngineOptions) -> None:
+        if options.precision != "fp32" or options.device != "cpu":
+            raise EngineError(
+                f"{bundle}: ONNX Runtime runs in fp32 on the CPU here, not {options.precision} on {options.device}: "
+                "use engine 'openvino' for bf16, 'torch' for another device"
             )
+        self._names = local_names(spec)
+        self._local = [_open(bundle / local_file(i), options.threads, *names) for i, names in enumerate(self._names)]
+        self._input = self._names[-1][1][-1] if self._names else FRAMES
+        self._rest = _open(bundle / NETWORK_FILE, options.threads, [self._input], OUTPUTS)
+
+    def run_local(self, part: int, inputs: Sequence[NDArray[np.float32]]) -> Sequence[FeatureMap]:
+        """Local part number `part`: its inputs, frames [t, n_mels] or maps -> its outputs."""
+        feed = {name: x[None] for name, x in zip(self._names[part][0], inputs, strict=True)}
+        return [features[0] for features in self._local[part].run(None, feed)]
+
+    def run_rest(self, x: NDArray[np.float32]) -> Inference:
+        """The rest: the last map, or frames where there are no local parts -> inference."""
+        logits, embedding = self._rest.run(None, {self._input: x[None]})
+        return Inference(logits[0], embedding[0])
 
 
-def _open(path: Path, threads: int, needs: str, gives: Sequence[str]) -> onnxruntime.InferenceSession:
+def _open(path: Path, threads: int, needs: Sequence[str], gives: Sequence[str]) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.enable_mem_pattern = False  # plans of memory for each length of input, and the lengths are many
     options.log_severity_level = 3
+    _share_memory()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the engine has no error class of its own to name
         raise EngineError(f"{path}: ONNX Runtime {onnxruntime.__version__} does not load it: {error}") from error
     names = ([item.name for item in session.get_inputs()], [item.name for item in session.get_outputs()])
-    if names != ([needs], list(gives)):
-        raise BundleError(f"{path}: expected input {needs} and outputs {gives}, found {names}")
+    if names != (list(needs), list(gives)):
+        raise BundleError(f"{path}: expected inputs {needs} and outputs {gives}, found {names}")
     return session
+
+
+@cache
+def _share_memory() -> None:
+    """One pool of working memory for all sessions of the process: each of its own would keep its largest need."""
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, None)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssondo_stream.errors import AudioError
+
 Samples = NDArray[np.float32]
 """Mono audio, [n], full scale is -1 to 1."""
 Frames = NDArray[np.float32]
@@ -21,6 +23,9 @@ class AudioBlock:
     Attributes:
         start: index of the first sample, counted from the start of capture at the source's own rate.
         samples: [n] float32.
+
+    Raises:
+        AudioError: the samples have another shape or type.
     """
 
     start: int
@@ -28,7 +33,7 @@ class AudioBlock:
 
     def __post_init__(self) -> None:
         if self.samples.ndim != 1 or self.samples.dtype != np.float32:
-            raise ValueError(f"need mono float32 samples [n], got {self.samples.dtype} {list(self.samples.shape)}")
+            raise AudioError(f"need mono float32 samples [n], got {self.samples.dtype} {list(self.samples.shape)}")
 
     @property
     def end(self) -> int:

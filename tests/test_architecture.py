@@ -21,16 +21,25 @@ HOMES = {  # one third-party library, one place, in what runs on the sensor
     "aiomqtt": {"monitor/mqtt_link.py"},
     "amqtt": {"monitor/broker.py"},
     "av": {"monitor/sources/network.py"},
+    "huggingface_hub": {"ssondo_stream/download.py"},
     "matplotlib": {"monitor/plot.py"},
+    "openvino": {"ssondo_stream/openvino_student.py"},
     "onnxruntime": {"ssondo_stream/onnx_student.py"},
     "prometheus_client": {"monitor/metrics.py"},
     "pydantic": {"monitor/config.py", "monitor/config_loading.py", "monitor/config_wording.py"},
     "pydantic_core": {"monitor/config_wording.py"},
+    "safetensors": {"ssondo_stream/students/", "ssondo_stream/torch_student.py"},
     "sounddevice": {"monitor/sources/devices.py"},
     "soundfile": {"monitor/sources/file.py"},
     "soxr": {"ssondo_stream/resample.py"},
-    "torch": {"ssondo_stream/torch_student.py", "ssondo_stream/students/"},
-    "typer": {"monitor/cli.py"},
+    "torch": {
+        "ssondo_stream/checkpoint.py",
+        "ssondo_stream/hub.py",
+        "ssondo_stream/published_head.py",
+        "ssondo_stream/students/",
+        "ssondo_stream/torch_student.py",
+    },
+    "typer": {"monitor/cli.py", "monitor/cli_models.py"},
 }
 ANYWHERE = {"numpy", "scipy", *PACKAGES, *sys.stdlib_module_names}
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ssondo_stream.bundle import Label
 from ssondo_stream.engine import Student, activate
+from ssondo_stream.loading import load_student
 from ssondo_stream.mel import log_mel
-from ssondo_stream.onnx_student import OnnxStudent
 from training.data import ESC10, LABELS, RATE, in_folds, load_audio, read_manifest
 from training.detect import ColumnScores, column_scores, in_samples, segments
 from training.negatives import FOREGROUND, UNHEARD_VOICES, speech
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--soundscapes", type=int, default=60, help="minutes")
     parser.add_argument("--negatives", type=int, default=120, help="minutes")
     arguments = parser.parse_args()
-    student = OnnxStudent(arguments.bundle)
+    student = load_student(arguments.bundle)
     accuracy = clip_accuracy(student, arguments.esc10, arguments.fold)
     pool = held_out_pool(arguments.esc10, arguments.fold)
     recordings = list(record(student, pool, arguments.fold, arguments.soundscapes, arguments.negatives))

@@ -1,8 +1,12 @@
-"""Student networks in torch, by name. Only training and conversion import this package."""
+"""Student networks in torch, by name. Only training, conversion and the torch engine import this package."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 
-from ssondo_stream.students.heads import ColumnTagger
+from ssondo_stream.students.dymn import DyMN
+from ssondo_stream.students.eres2net import ERes2Net
+from ssondo_stream.students.heads import ColumnTagger, MLPHead, classifier
+from ssondo_stream.students.layers import Backbone
 from ssondo_stream.students.mobilenetv3 import MobileNetV3
 
 
@@ -16,12 +20,56 @@ def mn04() -> MobileNetV3:
     return MobileNetV3(width_mult=0.4, momentum=0.1)
 
 
-def tagger(name: str, labels: int, *, dropout: float = 0.0) -> ColumnTagger:
-    """A student of this name with a linear head over its columns."""
+def dymn10() -> DyMN:
+    """The published DyMN student: 8,643,312 parameters, embedding of 960."""
+    return DyMN()
+
+
+def eres2net() -> ERes2Net:
+    """The published ERes2Net student: 1,368,068 parameters, embedding of 1024."""
+    return ERes2Net()
+
+
+ARCHITECTURES: dict[str, type[Backbone]] = {"mobilenetv3": MobileNetV3, "dymn": DyMN, "eres2net": ERes2Net}
+STUDENTS: dict[str, Callable[[], Backbone]] = {"mn10": mn10, "mn04": mn04, "dymn10": dymn10, "eres2net": eres2net}
+
+
+def build(architecture: str, options: Mapping[str, object] | None = None) -> Backbone:
+    """A student's network by the name of its architecture and its keyword arguments.
+
+    Raises:
+        ValueError: there is no such architecture, it has no such option, or the option makes no sense.
+    """
+    factory = ARCHITECTURES.get(architecture)
+    if factory is None:
+        raise ValueError(f"no architecture {architecture!r}: expected one of {', '.join(ARCHITECTURES)}")
+    known = set(inspect.signature(factory).parameters)
+    unknown = sorted(set(options or {}) - known)
+    if unknown:
+        raise ValueError(f"architecture {architecture!r} has no option {unknown[0]!r}: expected {sorted(known)}")
+    return factory(**(options or {}))
+
+
+def tagger(name: str, labels: int, *, hidden_sizes: Sequence[int] = (), dropout: float = 0.0) -> ColumnTagger:
+    """A student of this name with a new head over its columns."""
     backbone = STUDENTS[name]()
-    return ColumnTagger(backbone, backbone.dim, labels, dropout=dropout)
+    return ColumnTagger(backbone, classifier(backbone.embedding_dim, labels, hidden_sizes), dropout=dropout)
 
 
-STUDENTS: dict[str, Callable[[], MobileNetV3]] = {"mn10": mn10, "mn04": mn04}
-
-__all__ = ["STUDENTS", "ColumnTagger", "MobileNetV3", "mn04", "mn10", "tagger"]
+__all__ = [
+    "ARCHITECTURES",
+    "STUDENTS",
+    "Backbone",
+    "ColumnTagger",
+    "DyMN",
+    "ERes2Net",
+    "MLPHead",
+    "MobileNetV3",
+    "build",
+    "classifier",
+    "dymn10",
+    "eres2net",
+    "mn04",
+    "mn10",
+    "tagger",
+]

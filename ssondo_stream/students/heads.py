@@ -1,9 +1,10 @@
 """Heads: from a student's feature map to scores or to a teacher's space."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ssondo_stream.students.layers import Backbone
 
@@ -28,30 +29,48 @@ class MLPHead(nn.Module):
         return mapped
 
 
-class ColumnTagger(nn.Module):
-    """A backbone and a linear head over the mean of each column.
+def classifier(dim: int, labels: int, hidden_sizes: Sequence[int] = ()) -> nn.Module:
+    """A head over embeddings [..., dim] -> logits [..., labels]: linear, or with hidden layers and ReLU between."""
+    widths = (dim, *hidden_sizes)
+    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+    last = nn.Linear(widths[-1], labels)
+    return nn.Sequential(*layers, last) if layers else last
 
-    The head is linear and the window is the mean of its columns, so the window's logit is exactly the mean of the
-    columns' logits, and every column has a score of its own at no cost.
+
+class ColumnTagger(nn.Module):
+    """A backbone and a head over each column.
+
+    A column's share of the embedding goes through the head like an embedding. With a linear head, the window's logit
+    is exactly the mean of the columns' logits, so every column has a score of its own at no cost. With hidden layers
+    it is not: a column's logit then is what the head says of a window in which every column is like this one.
+
+    Args:
+        backbone: gives the columns.
+        head: from [..., embedding_dim] to [..., labels]; without one there are no labels.
+        dropout: before the head, in training.
     """
 
-    def __init__(self, backbone: Backbone, dim: int, labels: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Module | None, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.backbone: Backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(dim, labels)
+        self.head = head
 
     def forward(self, frames: Tensor) -> ColumnOutput:
         """Log-mel frames [batch, time, n_mels] -> logits of each column, embedding of the window."""
-        return self.rest(self.prefix(frames))
-
-    def prefix(self, frames: Tensor) -> Tensor:
-        """Log-mel frames -> the feature map of the layers that are local in time."""
-        return self.backbone.prefix(frames.transpose(1, 2).unsqueeze(1))
+        return self.rest(self.backbone.local(image(frames)))
 
     def rest(self, maps: Tensor) -> ColumnOutput:
-        """That feature map -> what `forward` gives."""
-        deep = self.backbone.rest(maps)
-        bands = int(deep.shape[2])  # a constant to the exporter: pooling is faster there than a mean
-        columns = functional.avg_pool2d(deep, (bands, 1)).squeeze(2).transpose(1, 2)
-        return ColumnOutput(self.head(self.dropout(columns)), columns.mean(1))
+        """What `forward` gives, from the last map of the local parts."""
+        return self.pool(self.backbone.rest(maps))
+
+    def pool(self, maps: Tensor) -> ColumnOutput:
+        """What `forward` gives, from the last map of all [batch, channels, bands, columns]."""
+        columns = self.backbone.columns(maps)
+        logits = columns[..., :0] if self.head is None else self.head(self.dropout(columns))
+        return ColumnOutput(logits, columns.mean(1))
+
+
+def image(frames: Tensor) -> Tensor:
+    """Log-mel frames [batch, time, n_mels] -> image [batch, 1, n_mels, time]."""
+    return frames.transpose(1, 2).unsqueeze(1)

@@ -4,6 +4,8 @@ Names and nesting follow the published checkpoints, so that their tensors load b
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,30 +17,62 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
+class LocalPart(NamedTuple):
+    """Layers that are local in time: each column of their maps sees a few frames to either side and nothing else.
+
+    Attributes:
+        run: from its input maps [batch, channels, bands, columns] to its output maps; map 0 is the image.
+        stride: frames per column of its outputs.
+        reach: column i sees frames i * stride - reach to i * stride + reach, all parts before it included.
+        context: columns at the end of a stretch, on either side, that are wrong if its inputs are cut off there.
+        inputs: numbers of the maps that it takes; the parts' outputs follow the image in order.
+        outputs: number of maps that it makes.
+    """
+
+    run: Callable[..., tuple[Tensor, ...]]
+    stride: int
+    reach: int
+    context: int
+    inputs: tuple[int, ...] = (0,)
+    outputs: int = 1
+
+
 class Backbone(nn.Module, ABC):
     """A student without a head: images [batch, 1, n_mels, time] -> feature maps [batch, dim, bands, columns].
 
     Attributes:
         dim: channels of the last feature map.
+        embedding_dim: width of the embedding.
+        column_frames: frames per column of the last feature map.
     """
 
     dim: int
+    embedding_dim: int
+    column_frames: int = 32
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature map of images [batch, 1, n_mels, time]."""
-        return self.rest(self.prefix(x))
+        return self.rest(self.local(x))
 
-    @abstractmethod
-    def prefix(self, x: Tensor) -> Tensor:
-        """The layers that are local in time; see `local_extent`."""
+    def local(self, x: Tensor) -> Tensor:
+        """The last map of the local parts; the image if there are none."""
+        maps = [x]
+        for part in self.local_parts():
+            maps += part.run(*[maps[i] for i in part.inputs])
+        return maps[-1]
+
+    def local_parts(self) -> tuple[LocalPart, ...]:
+        """The layers before the first that sees the whole window, in steps worth keeping the results of."""
+        return ()
 
     @abstractmethod
     def rest(self, maps: Tensor) -> Tensor:
-        """The layers after them."""
+        """The layers after the local ones: from their map, or the image, to the last feature map."""
 
-    @abstractmethod
-    def local_extent(self) -> tuple[int, int]:
-        """Frames per column of the prefix's map, and frames that a column sees to either side of its first."""
+    def columns(self, maps: Tensor) -> Tensor:
+        """Each column's share [batch, columns, embedding_dim] of the embedding, which is their mean."""
+        bands = int(maps.shape[2])  # a constant to the exporter: pooling is faster there than a mean
+        return functional.avg_pool2d(maps, (bands, 1)).squeeze(2).transpose(1, 2)
 
 
 class ConvNormActivation(nn.Sequential):

@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ssondo_stream.students.layers import Backbone, ConvNormActivation, SqueezeExcite, initialise, make_divisible
+from ssondo_stream.students.layers import (
+    Backbone,
+    ConvNormActivation,
+    LocalPart,
+    SqueezeExcite,
+    initialise,
+    make_divisible,
+)
 
 
 class BlockSpec(NamedTuple):
@@ -46,7 +53,7 @@ BLOCKS = (
 )
 
 
-_LOCAL = 4  # layers up to here have no gate and so no view of the whole window
+_GATED = 4  # the first layer with a gate and so a view of the whole window
 
 
 class InvertedResidual(nn.Module):
@@ -112,7 +119,7 @@ class MobileNetV3(Backbone):
         if len(strides) != 4:
             raise ValueError(f"need 4 strides, got {len(strides)}")
         specs = [_scaled(spec, width_mult, 2 if reduced_tail else 1) for spec in BLOCKS]
-        self.dim = make_divisible(6 * specs[-1].channels_out)
+        self.dim = self.embedding_dim = make_divisible(6 * specs[-1].channels_out)
         layers: list[nn.Module] = [ConvNormActivation(1, specs[0].channels_in, 3, stride=2, momentum=momentum)]
         for spec in specs:
             stride = 1 if spec.stage is None else strides[spec.stage]
@@ -123,24 +130,32 @@ class MobileNetV3(Backbone):
         self.features = nn.Sequential(*layers)
         initialise(self)
 
-    def prefix(self, x: Tensor) -> Tensor:
-        """The layers before the first gate, which see a few frames only; see `local_extent`."""
-        maps: Tensor = self.features[:_LOCAL](x)
-        return maps
-
-    def rest(self, maps: Tensor) -> Tensor:
-        """The layers from there, which see the whole window."""
-        deep: Tensor = self.features[_LOCAL:](maps)
-        return deep
-
-    def local_extent(self) -> tuple[int, int]:
-        """Frames per column of the prefix's map, and frames that a column sees to either side of its first."""
+    def local_parts(self) -> tuple[LocalPart, ...]:
+        """The layers before the first gate, which see a few frames only."""
         stride, reach = 1, 0
-        for conv in self.features[:_LOCAL].modules():
+        for conv in (conv for layer in self._before_gate() for conv in layer.modules()):
             if isinstance(conv, nn.Conv2d):
                 reach += conv.padding[1] * stride  # type: ignore[operator]  # a number, "same" is not used here
                 stride *= conv.stride[1]
-        return stride, reach
+        return (LocalPart(self._first_layers, stride, reach, -(-reach // stride)),)
+
+    def rest(self, maps: Tensor) -> Tensor:
+        """The layers from the first gate on, which see the whole window."""
+        deep: Tensor = self.features[_GATED + 1 :](self._gated_block()[2:](maps))
+        return deep
+
+    def _first_layers(self, x: Tensor) -> tuple[Tensor]:
+        maps: Tensor = nn.Sequential(*self._before_gate())(x)
+        return (maps,)
+
+    def _before_gate(self) -> list[nn.Module]:
+        return [*self.features.children()][:_GATED] + [*self._gated_block().children()][:2]
+
+    def _gated_block(self) -> nn.Sequential:
+        """The first block with a gate: expand, depthwise, gate, project; it has no shortcut."""
+        block = self.features[_GATED]
+        assert isinstance(block, InvertedResidual)  # noqa: S101  # for the type checker
+        return block.block
 
 
 def _scaled(spec: BlockSpec, width_mult: float, reduction: int) -> BlockSpec:

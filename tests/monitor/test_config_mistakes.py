@@ -212,3 +212,23 @@ def test_hop_longer_than_the_window_is_told(mistakes, tmp_path: Path) -> None:
     save_bundle(tmp_path / "short", spec, b"")
     lines = mistakes("[model]\nhop_columns = 3", SSONDO_MODEL__BUNDLE=str(tmp_path / "short"))
     assert lines == ["monitor.toml: model.hop_columns: got 3, expected at most 2, the window of bundle 'short'"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ('mode = "continuous"', "model.mode: got 'continuous', expected 'windowed': bundle 'tiny' looks at its"),
+        ('engine = "onnx"\nprecision = "bf16"', "model.precision: got 'bf16', expected 'fp32' with engine 'onnx'"),
+        ('engine = "openvino"\ndevice = "cuda"', "model.device: got 'cuda', expected 'cpu' with engine 'openvino'"),
+        ('engine = "tensorflow"', "model.engine: got 'tensorflow', expected 'auto', 'onnx', 'openvino' or 'torch'"),
+    ],
+)
+def test_engine_that_cannot_run_the_bundle_so_is_told(mistakes, settings: str, line: str) -> None:
+    (found,) = mistakes(f"[model]\n{settings}")
+    assert found.startswith(f"monitor.toml: {line}")
+
+
+def test_bundle_without_labels_is_told(mistakes, tmp_path: Path) -> None:
+    save_bundle(tmp_path / "bare", StudentSpec("bare", (), embedding_dim=4), b"")
+    (line,) = mistakes("", SSONDO_MODEL__BUNDLE=str(tmp_path / "bare"))
+    assert "bundle 'bare' has no labels, expected one with a head" in line

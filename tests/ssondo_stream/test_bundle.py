@@ -48,7 +48,7 @@ def append_to(name: str) -> Callable[[Path], None]:
         (edit(lambda d: d.update(format=2)), r'expected a JSON object with "format": 1'),
         (edit(lambda d: d.update(window="x")), r"unknown keys \['window'\]"),
         (edit(lambda d: d.pop("labels")), r"'labels' must be a JSON array"),
-        (edit(lambda d: d.update(labels=["Dog"])), r"every label must be an object"),
+        (edit(lambda d: d.update(labels=["Dog"])), r".labels. must hold objects only"),
         (edit(lambda d: d.update(labels=[{"name": "Dog", "off": 0.9}])), r"need 0 <= off <= threshold"),
         (edit(lambda d: d.update(labels=[{"name": "Dog", "loud": 1}])), r"unexpected keyword argument 'loud'"),
         (edit(lambda d: d.update(labels=[{"name": "Dog"}, {"name": "dog"}])), r"labels must differ"),
@@ -74,7 +74,7 @@ def test_network_that_is_no_network_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_network_of_other_labels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"the network gives \(20, 3\)"):
+    with pytest.raises(BundleError, match=r"the network gives \(2, 3\)"):
         load_student(tiny_bundle(tmp_path, network=tiny_network(labels=3)))
 
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from ssondo_stream.onnx_student import OnnxStudent
+from ssondo_stream.loading import load_student
+from ssondo_stream.student import LoadedStudent
 from ssondo_stream.students import ColumnTagger, tagger
 from training.data import LABELS
-from training.export import LENGTHS, ParityError, check_parity, read_labels, write_bundle
+from ssondo_stream.students.export import LENGTHS, ParityError, check_parity
+from training.export import read_labels, write_bundle
 from training.first_student import STUDENT
 
 
@@ -34,7 +36,7 @@ def test_bundle_says_what_the_student_says_at_every_length(student: ColumnTagger
 
 
 def test_bundle_streams(bundle: Path) -> None:
-    stream = OnnxStudent(bundle).stream()
+    stream = load_student(bundle).stream()
     inferences = stream.push(np.full((16 + 3 * 32, 128), -6.9, np.float32))
     assert [len(inference.logits) for inference in inferences] == [1, 2, 3, 4]
 
@@ -49,7 +51,7 @@ def test_export_refuses_a_network_that_says_something_else(student: ColumnTagger
             column_logits, embedding = super().forward(frames)
             return column_logits + (0 if torch.onnx.is_in_onnx_export() else 1), embedding
 
-    wrong = Different(student.backbone, student.head.in_features, len(LABELS)).eval()
+    wrong = Different(student.backbone, student.head).eval()
     with pytest.raises(ParityError, match="differ by"):
         write_bundle(wrong, tmp_path / "refused", read_labels(None))
     assert not (tmp_path / "refused").exists()

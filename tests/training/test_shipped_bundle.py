@@ -6,7 +6,8 @@ import pytest
 from ssondo_stream.bundle import BUNDLES
 from ssondo_stream.engine import activate
 from ssondo_stream.mel import log_mel
-from ssondo_stream.onnx_student import OnnxStudent
+from ssondo_stream.loading import load_student
+from ssondo_stream.student import LoadedStudent
 from ssondo_stream.types import Samples
 from tests.parts_shared import shared
 from training.alarms import temporal_three
@@ -17,12 +18,12 @@ BUNDLE = BUNDLES / "default"
 
 
 @pytest.fixture(scope="module")
-def student() -> OnnxStudent:
+def student() -> LoadedStudent:
     """The shipped student."""
-    return OnnxStudent(BUNDLE)
+    return load_student(BUNDLE)
 
 
-def events(student: OnnxStudent, samples: Samples) -> dict[str, list[tuple[float, float]]]:
+def events(student: LoadedStudent, samples: Samples) -> dict[str, list[tuple[float, float]]]:
     """Events by label, in seconds, under the bundle's own settings."""
     scores = column_scores(student, samples).settled
     found = {rule.name: in_samples(segments(scores[:, i], rule)) for i, rule in enumerate(student.spec.labels)}
@@ -38,7 +39,7 @@ def test_bundle_is_small_and_holds_its_card_and_credits() -> None:
     assert {"MODEL_CARD.md", "CREDITS.csv", "student.onnx", "bundle.json"} <= {path.name for path in BUNDLE.iterdir()}
 
 
-def test_bundle_has_the_labels_it_was_trained_on(student: OnnxStudent) -> None:
+def test_bundle_has_the_labels_it_was_trained_on(student: LoadedStudent) -> None:
     assert tuple(label.name for label in student.spec.labels) == LABELS
 
 
@@ -48,7 +49,7 @@ def test_every_recording_is_credited() -> None:
     assert credited == {clip.freesound_id for clip in read_manifest(shared("data/esc10"))}
 
 
-def test_bundle_tells_the_sounds_of_its_training_apart(student: OnnxStudent) -> None:
+def test_bundle_tells_the_sounds_of_its_training_apart(student: LoadedStudent) -> None:
     folder = shared("data/esc10")
     first_of_each = {clip.label: clip for clip in reversed(read_manifest(folder))}
     right = []
@@ -63,7 +64,7 @@ def test_bundle_tells_the_sounds_of_its_training_apart(student: OnnxStudent) -> 
     [(3100.0, 0.0, 0.3), (3100.0, 6.0, 0.05), (2900.0, 1.5, 0.2), (520.0, 20.0, 0.3), (520.0, 20.0, 0.05)],
 )
 def test_alarm_is_one_event_from_the_first_beep_to_the_last(
-    student: OnnxStudent, frequency: float, drive: float, level: float
+    student: LoadedStudent, frequency: float, drive: float, level: float
 ) -> None:
     samples, alarm = quiet_room(30), level * temporal_three(frequency, cycles=4, drive=drive)
     start = 7 * RATE
@@ -76,5 +77,5 @@ def test_alarm_is_one_event_from_the_first_beep_to_the_last(
 
 
 @pytest.mark.parametrize("level", [0.0, 0.0005, 0.01, 0.2])
-def test_silence_and_white_noise_are_no_event(student: OnnxStudent, level: float) -> None:
+def test_silence_and_white_noise_are_no_event(student: LoadedStudent, level: float) -> None:
     assert events(student, level / 0.003 * quiet_room(40)) == {}

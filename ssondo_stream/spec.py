@@ -1,0 +1,163 @@
+"""What a student hears and says: the values that a bundle's `bundle.json` holds.
+
+They refuse what makes no sense, so that whoever has a spec need not check it again.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ssondo_stream.mel import MelConfig
+
+Activation = Literal["sigmoid", "softmax"]
+
+
+def slugify(name: str) -> str:
+    """`Dog bark` -> `dog_bark`: what a label is called in topics and configuration."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label with the settings that its student was calibrated to.
+
+    Attributes:
+        name: for people.
+        threshold, off: an event needs scores at `threshold` or above and lasts while they stay above `off`.
+        early: stricter threshold of the first evidence, on which `started` is announced.
+        min_duration_seconds, hold_seconds: shorter events are dropped, shorter pauses bridged.
+        ontology_id: of the AudioSet class that means the same, such as "/m/0bt9lr"; empty if there is none.
+    """
+
+    name: str
+    threshold: float = 0.5
+    off: float = 0.3
+    early: float = 0.7
+    min_duration_seconds: float = 0.0
+    hold_seconds: float = 1.0
+    ontology_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.slug:
+            raise ValueError(f"a label needs letters or digits, got {self.name!r}")
+        if not 0 <= self.off <= self.threshold <= self.early <= 1:
+            raise ValueError(
+                f"label {self.name!r}: need 0 <= off <= threshold <= early <= 1, "
+                f"got off={self.off} threshold={self.threshold} early={self.early}"
+            )
+        if self.min_duration_seconds < 0 or self.hold_seconds < 0:
+            raise ValueError(f"label {self.name!r}: durations must not be negative")
+
+    @property
+    def slug(self) -> str:
+        """The label's name in topics and configuration."""
+        return slugify(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPart:
+    """A part of the network that is local in time and kept in a file of its own, `local_1.onnx` and so on.
+
+    Attributes:
+        stride: frames per column of its feature maps.
+        reach: column i sees frames i * stride - reach to i * stride + reach, all parts before it included.
+        context: columns at the end of a stretch, on either side, that are wrong if its inputs are cut off there.
+        inputs: numbers of the maps that it takes; 0 are the frames, the parts' outputs follow in order.
+        outputs: number of maps that it makes.
+    """
+
+    stride: int
+    reach: int
+    context: int
+    inputs: tuple[int, ...] = (0,)
+    outputs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stride < 1 or min(self.reach, self.context) < 0 or self.outputs < 1 or not self.inputs:
+            raise ValueError(f"local part: need stride, outputs >= 1, reach, context >= 0 and inputs, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The network of a bundle in our own definition, for the torch engine and further training.
+
+    Attributes:
+        name: in `students.ARCHITECTURES`.
+        options: its keyword arguments.
+        hidden_sizes: hidden layers of its head; none for a linear one.
+    """
+
+    name: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    hidden_sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StudentSpec:
+    """What a student hears and says.
+
+    Attributes:
+        name: of the bundle.
+        labels: in the order of the scores.
+        embedding_dim: width of the embedding.
+        mel: the front end.
+        window_frames: most frames in an inference.
+        column_frames: frames per column of the last feature map.
+        activation: from logits to scores.
+        local: parts of the network in files of their own, in order; the network file takes the map of the last.
+        architecture: what `weights.safetensors` belongs to, where the bundle has it.
+        source: where the weights come from, such as the file and sha256 of a checkpoint.
+        network_sha256: of the network file; empty if the student was never saved.
+    """
+
+    name: str
+    labels: tuple[Label, ...]
+    embedding_dim: int
+    mel: MelConfig = field(default_factory=MelConfig)
+    window_frames: int = 624
+    column_frames: int = 32
+    activation: Activation = "sigmoid"
+    local: tuple[LocalPart, ...] = ()
+    architecture: Architecture | None = None
+    source: Mapping[str, str] = field(default_factory=dict)
+    network_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        slugs = [label.slug for label in self.labels]
+        if len(set(slugs)) != len(slugs):
+            raise ValueError(f"labels must differ, got {slugs}")
+        if self.column_frames < 1 or self.window_frames < self.column_frames:
+            raise ValueError(
+                f"need 1 <= column_frames <= window_frames, got {self.column_frames} and {self.window_frames}"
+            )
+        maps = 1
+        for part in self.local:
+            if not all(0 <= number < maps for number in part.inputs):
+                raise ValueError(f"local part: inputs {part.inputs} must be of the {maps} maps before it")
+            maps += part.outputs
+        if self.activation not in ("sigmoid", "softmax"):
+            raise ValueError(f"activation must be 'sigmoid' or 'softmax', got {self.activation!r}")
+
+    @property
+    def column(self) -> int:
+        """Samples in a column."""
+        return self.column_frames * self.mel.hop
+
+    @property
+    def column_lead(self) -> int:
+        """Samples by which the first column begins before the window does.
+
+        Strided convolutions with symmetric padding centre column i on frame i * column_frames, so its audio is
+        centred half a frame after that frame's start.
+        """
+        return self.column // 2 - self.mel.n_fft // 2
+
+    @property
+    def streams_whole(self) -> bool:
+        """Whether the network is local in time up to its pooling, so that mode "continuous" can run it."""
+        return bool(self.local) and self.local[-1].stride == self.column_frames
+
+    def columns_in(self, frames: int) -> int:
+        """Columns that the network makes of so many frames."""
+        return -(-frames // self.column_frames)
