@@ -1,0 +1,103 @@
+"""Teachers: networks whose embeddings are worth imitating, by name.
+
+A published file of the user's own, a bundle of ours, or anything that a `module:factory` makes: the steps after this
+only know the protocol.
+"""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from ssondo_stream.bundle import SPEC_FILE, list_bundles
+from ssondo_stream.errors import StreamError
+from training.teachers.bundled import BundledTeacher
+from training.teachers.checkpoints import FAMILIES, load_vit
+from training.teachers.errors import TeacherError
+
+__all__ = ["Teacher", "TeacherError", "load_teacher"]
+
+
+class Teacher(Protocol):
+    """Audio in, embeddings out, without gradients."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio that it takes, in Hz."""
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width of an embedding."""
+
+    def embed(self, audio: Tensor, /) -> Tensor:
+        """Audio [b, n] -> embeddings [b, dim]."""
+
+    def embed_frames(self, audio: Tensor, /) -> Tensor:
+        """Audio [b, n] -> [b, t, dim], embeddings of the stretches that the teacher divides it into."""
+
+
+def load_teacher(name: str, checkpoint: str | Path | None = None, device: str = "cpu") -> Teacher:
+    """A teacher by name.
+
+    Args:
+        name: "matpac", "matpac++" or "m2d" with their published file as checkpoint; a bundle of ours, by folder or by
+            the name of a shipped one; or `module:factory`, called with those of `checkpoint` and `device` that it
+            takes.
+        checkpoint: file of the teacher's weights.
+        device: that it runs on.
+
+    Raises:
+        TeacherError: there is no such teacher, its checkpoint cannot be used, or it is not what a teacher must be.
+    """
+    path = None if checkpoint is None else Path(checkpoint)
+    if name in FAMILIES:
+        if path is None:
+            raise TeacherError(f"teacher {name!r} needs a checkpoint: the path of its published file")
+        return load_vit(path, FAMILIES[name], device)
+    if (Path(name) / SPEC_FILE).is_file() or name in list_bundles():
+        return _bundle(name, path, device)
+    if ":" in name:
+        return _made(name, path, device)
+    raise TeacherError(
+        f"no teacher {name!r}: expected one of {', '.join(FAMILIES)}, the folder of a bundle, a shipped bundle "
+        f"({', '.join(list_bundles())}), or module:factory"
+    )
+
+
+def _bundle(name: str, checkpoint: Path | None, device: str) -> Teacher:
+    if checkpoint is not None:
+        raise TeacherError(f"teacher {name!r} is a bundle, which has its weights with it: leave out {checkpoint}")
+    try:
+        return BundledTeacher(name, device)
+    except StreamError as error:
+        raise TeacherError(f"teacher {name!r}: {error}") from error
+
+
+def _made(name: str, checkpoint: Path | None, device: str) -> Teacher:
+    module, _, function = name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise TeacherError(f"teacher {name!r}: {error}; expected module:factory, importable from here") from error
+    if not callable(factory):
+        raise TeacherError(f"teacher {name!r}: expected a function or class, found {type(factory).__name__}")
+    offered: Mapping[str, object] = {"checkpoint": checkpoint, "device": device}
+    takes = inspect.signature(factory).parameters
+    if checkpoint is not None and "checkpoint" not in takes:
+        raise TeacherError(f"teacher {name!r} takes no checkpoint: leave out {checkpoint}")
+    return _checked(name, factory(**{key: value for key, value in offered.items() if key in takes}))
+
+
+def _checked(name: str, teacher: Teacher) -> Teacher:
+    """What a factory made, if it has what a teacher must have."""
+    for key in ("sample_rate", "embedding_dim"):
+        value = getattr(teacher, key, None)
+        if not isinstance(value, int) or value < 1:
+            raise TeacherError(f"teacher {name!r}: expected {key}, a whole number above 0, found {value!r}")
+    for key in ("embed", "embed_frames"):
+        if not callable(getattr(teacher, key, None)):
+            raise TeacherError(f"teacher {name!r}: expected a method {key}(audio), found none")
+    return teacher
