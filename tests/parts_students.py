@@ -1,11 +1,11 @@
-"""Students with the golden weights, whose gates and statistics matter, as bundles."""
+"""Students whose gates and statistics matter, as bundles."""
 
 from pathlib import Path
 
 import torch
 
 from ssondo_stream.bundle import Architecture, Label, StudentSpec
-from ssondo_stream.students import STUDENTS, ColumnTagger, classifier
+from ssondo_stream.students import STUDENTS, ColumnTagger, classifier, tagger
 from ssondo_stream.students.export import write_bundle
 from tests.parts_shared import seeded
 
@@ -27,9 +27,21 @@ def golden_student(name: str) -> ColumnTagger:
     return ColumnTagger(backbone, classifier(backbone.embedding_dim, len(LABELS))).eval()
 
 
-def golden_bundle(name: str, folder: Path) -> Path:
-    """Its bundle, with weights for torch."""
-    student = golden_student(name)
+def settled_student(name: str) -> ColumnTagger:
+    """A student of random weights whose batch norms know their inputs, so that it does not amplify rounding."""
+    torch.manual_seed(0)
+    student = tagger(name, len(LABELS)).train()
+    for norm in student.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.momentum = None  # the mean of what follows
+    with torch.no_grad():
+        for _ in range(2):
+            student(torch.randn(4, 96, 128) * 2 - 4)
+    return student.eval()
+
+
+def bundle_of(student: ColumnTagger, name: str, folder: Path) -> Path:
+    """A student's bundle, with weights for torch."""
     spec = StudentSpec(
         name=name,
         labels=LABELS,
@@ -39,3 +51,8 @@ def golden_bundle(name: str, folder: Path) -> Path:
     )
     write_bundle(student, folder, spec)
     return folder
+
+
+def golden_bundle(name: str, folder: Path) -> Path:
+    """The bundle of a golden student."""
+    return bundle_of(golden_student(name), name, folder)

@@ -8,7 +8,6 @@ the map instead of two.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,10 +16,6 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from ssondo_stream.students.dymn import ContextGenerator, DynamicBlock, DynamicConv, DynamicReLU
-
-
-_MANY_TAPS = 25
-"""From here, four constant kernels cost ONNX Runtime less than one mixture of them, which it cannot lay out ahead."""
 
 
 def run_block(block: DynamicBlock, x: Tensor) -> Tensor:
@@ -60,18 +55,12 @@ def _mixtures(convs: list[DynamicConv], summary: Tensor) -> tuple[Tensor, ...]:
 
 
 def _convolved(conv: DynamicConv, norm: nn.BatchNorm2d, shares: Tensor, x: Tensor) -> Tensor:
-    """A convolution and the batch norm after it, by the mixed kernel or as a mixture of results."""
+    """A convolution by the mixed kernel, and the batch norm after it."""
     scale, shift = _scale_and_shift(norm)
     taps = conv.shape[2] * conv.shape[3]
     bank = conv.weight.reshape(-1, conv.shape[0], conv.shape[1] * taps) * scale[:, None]
-
-    def convolve(kernel: Tensor) -> Tensor:
-        return functional.conv2d(x, kernel.reshape(conv.shape), shift, conv.stride, conv.shape[2] // 2, 1, conv.groups)
-
-    if taps < _MANY_TAPS:
-        return convolve(shares @ bank.flatten(1))
-    parts = zip(bank, torch.split(shares.reshape(-1, 1, 1, 1), 1), strict=True)
-    return functools.reduce(torch.add, (convolve(kernel) * share for kernel, share in parts))
+    kernel = (shares @ bank.flatten(1)).reshape(conv.shape)
+    return functional.conv2d(x, kernel, shift, conv.stride, conv.shape[2] // 2, 1, conv.groups)
 
 
 def _activated(activation: DynamicReLU, y: Tensor, summary: Tensor, band_gates: Tensor) -> Tensor:

@@ -10,26 +10,30 @@ class Row:
 
     Attributes:
         value, unit: what was measured.
-        bar: what it must reach; `at_least` tells from which side.
+        bar: what it must reach, if anything; `at_least` tells from which side.
         note: how it was measured.
     """
 
     what: str
     value: float
     unit: str
-    bar: float
+    bar: float | None
     at_least: bool = False
     note: str = ""
 
     @property
     def met(self) -> bool:
-        """Whether the bar is reached."""
+        """Whether the bar is reached; without a bar it is."""
+        if self.bar is None:
+            return True
         return self.value >= self.bar if self.at_least else self.value <= self.bar
 
     def cells(self) -> tuple[str, ...]:
         """What the table shows."""
-        sign = "≥" if self.at_least else "≤"
         shown = f"{self.value:.3g} {self.unit}".strip()
+        if self.bar is None:
+            return self.what, shown, "", "", self.note
+        sign = "≥" if self.at_least else "≤"
         return self.what, shown, f"{sign} {self.bar:g} {self.unit}".strip(), "yes" if self.met else "NO", self.note
 
 

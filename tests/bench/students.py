@@ -66,7 +66,7 @@ MEMORY = {
 def students(folder: Path) -> list[Row]:
     """Speed, accuracy and memory, a student after the other."""
     audio = seeded().audio(40, RATE, 5)
-    rows = []
+    rows = [_peak()]
     for name in dict.fromkeys(case.student for case in CASES):
         bundle = golden_bundle(name, folder / name)
         rows += _speed(bundle, golden_student(name), [case for case in CASES if case.student == name], audio)
@@ -83,7 +83,7 @@ def _speed(bundle: Path, network: ColumnTagger, cases: list[Case], audio: np.nda
         try:
             steps[case.what] = _streaming(bundle, case.arguments, audio)
         except EngineError as error:
-            rows.append(Row(f"{case.what}: not run", 0, "", 0, note=str(error)))
+            rows.append(Row(f"{case.what}: not run", 0, "", None, note=str(error)))
     baseline = _eager(network, audio)
     taken: dict[str, list[float]] = {what: [] for what in [*steps, "baseline"]}
     for _ in range(ROUNDS):
@@ -167,6 +167,14 @@ def _accuracy(bundle: Path, case: Case, network: ColumnTagger, audio: np.ndarray
     return float(np.abs(found - expected).max() / np.abs(expected).max()), cosine
 
 
+def _peak() -> Row:
+    """What one core can do: no network takes less time than its multiply-adds over this."""
+    torch.set_num_threads(1)
+    a, b = torch.randn(2, 1024, 1024).unbind()
+    taken = float(np.median(_cpu(lambda: a @ b, 20)))
+    return Row("float32 multiply-adds of one core", 1024**3 / taken / 1e9, "G/s", None, note="a product of 1024 x 1024")
+
+
 def _memory(what: str, bundle: Path, arguments: Mapping[str, str]) -> Row:
     """Of a process that streams for half a minute of audio."""
     command = [sys.executable, "-m", "tests.bench.one_stream", str(bundle), json.dumps(arguments)]
@@ -177,9 +185,9 @@ def _memory(what: str, bundle: Path, arguments: Mapping[str, str]) -> Row:
     return Row(f"memory of one stream, {what}", found["bytes"] / 1e6, "MB", 120, note="RSS of a process without torch")
 
 
-def _cpu(step: Callable[[], None]) -> list[float]:
+def _cpu(step: Callable[[], object], times: int = STRETCH) -> list[float]:
     taken = []
-    for _ in range(STRETCH):
+    for _ in range(times):
         begun = time.process_time()
         step()
         taken.append(time.process_time() - begun)
