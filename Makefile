@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench format clean
+.PHONY: run test check bench docs format clean
 
 run: ## set up a fresh machine and run the monitor
 	@PYTHON=$(PYTHON) deploy/setup.sh run
@@ -23,9 +23,14 @@ bench: ## speed, memory and latency, as a table
 	@PYTHON=$(PYTHON) deploy/setup.sh test
 	@$(BIN)/python -m tests.bench
 
+docs: ## pages of the library's interface, in build/api
+	@PYTHON=$(PYTHON) deploy/setup.sh test
+	@$(BIN)/pdoc -d google -o build/api $(subst /,.,$(basename $(filter-out %__init__.py,$(wildcard ssondo_stream/*.py ssondo_stream/*/*.py))))
+	@echo "build/api/index.html"
+
 format:
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format -q .
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from monitor.config_loading import load_settings
+from tests.parts_checkpoints import noise, write_checkpoint, write_head
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,6 +61,27 @@ def test_example_configuration_is_valid(tmp_path: Path) -> None:
 def test_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(block("python", "StreamingEngine"), {"samples": np.zeros(48_000, np.float32)})
     assert len(capsys.readouterr().out.splitlines()) > 1
+
+
+def test_example_of_the_published_interface_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checkpoint(tmp_path / "my.ckpt", "mn")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"audio": noise(2, 44_100)}
+    exec(block("python", "get_ssondo"), names)
+    assert [tuple(names[name].shape) for name in ("logits", "embeddings")] == [(2, 10), (2, 960)]  # type: ignore[attr-defined]
+
+
+def test_own_checkpoint_is_converted_and_heard_by(tmp_path: Path) -> None:
+    command = next(c for c in COMMANDS if c[:3] == ["models", "convert", "my.ckpt"])
+    write_checkpoint(tmp_path / "my.ckpt", "mn")
+    write_head(tmp_path / "my.pth", 2)
+    (tmp_path / "my.csv").write_text("name\nDog\nSiren\n")
+    soundfile.write(tmp_path / "yard.flac", np.zeros(40_000, np.float32), 32_000)
+    environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    (bundle,) = re.findall(r"^SSONDO_MODEL__BUNDLE=(\S+) \.venv/bin/ssondo-monitor replay yard.flac", README, re.M)
+    for line, extra in ((command, {}), (["replay", "yard.flac"], {"SSONDO_MODEL__BUNDLE": bundle})):
+        run = [sys.executable, "-m", "monitor", *line]
+        subprocess.run(run, cwd=tmp_path, env=environ | extra, check=True, capture_output=True, timeout=120)
 
 
 def test_make_offers_what_is_named() -> None:
