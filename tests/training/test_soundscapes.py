@@ -1,0 +1,170 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.training.parts_embeddings import assert_killed, content, run_python
+from tests.training.parts_sources import backgrounds, clips
+from training.annotations import annotated_recordings, read_annotations
+from training.data import RATE
+from training.errors import ManifestError, SettingsError
+from training.soundscapes import SKIPPED_FILE, Maker, Materials, SoundscapeSettings, write_soundscapes
+
+SETTINGS = SoundscapeSettings(count=3, seconds=12, events=(2, 3), longest_seconds=2.5, seed=4)
+PATTERNS = ("*.wav", "*.tsv", "*.json")
+
+WRITE = """
+import os, signal, sys
+from pathlib import Path
+from tests.training.test_soundscapes import SETTINGS, materials
+from training.soundscapes import write_soundscapes
+
+left, rename = int(sys.argv[2]), Path.replace
+
+def replace_or_die(self, target):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+
+Path.replace = replace_or_die
+write_soundscapes(Path(sys.argv[1]) / "out", materials(Path(sys.argv[1])), SETTINGS, progress=False)
+"""
+
+
+def materials(folder: Path) -> Materials:
+    return Materials(clips(folder / "clips"), backgrounds(folder / "backgrounds"))
+
+
+def test_soundscapes_are_recordings_with_annotations(tmp_path: Path) -> None:
+    written = write_soundscapes(tmp_path / "out", materials(tmp_path), SETTINGS, progress=False)
+    assert written == annotated_recordings(tmp_path / "out")
+    assert len(written) == 3
+    assert {event.label for recording in written for event in recording.heard} == {"Chirp", "Rain"}
+    for recording in written:
+        samples, rate = soundfile.read(recording.audio)
+        assert (rate, len(samples)) == (RATE, 12 * RATE)
+        assert -18 <= 20 * np.log10(np.abs(samples).max()) <= -0.9
+        assert 1 <= len(recording.heard) <= 3
+        assert all(0 <= event.onset < event.offset <= 12 for event in recording.heard)
+
+
+def test_sounds_are_where_and_as_loud_as_it_says(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, events=(1, 1), snr_db=(20.0, 20.0), bridge_seconds=0.0, in_rooms=0.0)
+    maker = Maker(materials(tmp_path), settings)
+    silent = Maker(materials(tmp_path), replace(settings, events=(0, 0)))
+    for number in range(6):
+        (scene, heard), (quiet, _) = maker.make(number), silent.make(number)
+        heard_at = np.zeros(len(scene.samples), bool)
+        for event in heard:
+            heard_at[round(event.onset * RATE) : round(event.offset * RATE)] = True
+        before = ~heard_at & (np.arange(len(heard_at)) < round(heard[0].onset * RATE))
+        scale = float(scene.samples[before] @ quiet.samples[before] / (quiet.samples[before] @ quiet.samples[before]))
+        sound = scene.samples - scale * quiet.samples
+        assert np.abs(sound[before]).max() < 1e-4 * np.abs(sound).max()
+        power, around = (float(np.mean(x[heard_at].astype(float) ** 2)) for x in (sound, scale * quiet.samples))
+        assert 10 * np.log10(power / around) == pytest.approx(20, abs=0.5)
+
+
+def test_rooms_leave_the_onset_where_it_is(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, events=(1, 1), snr_db=(60.0, 60.0), in_rooms=1.0)
+    scene, heard = Maker(materials(tmp_path), settings).make(0)
+    level = np.abs(scene.samples[: round(heard[0].onset * RATE) - 1]).max()
+    assert level < 0.01 * np.abs(scene.samples).max()
+
+
+def test_sounds_keep_apart_if_they_must(tmp_path: Path) -> None:
+    crowded = replace(SETTINGS, events=(6, 6), polyphony=1, bridge_seconds=0.0)
+    alone, mixed = Maker(materials(tmp_path), crowded), Maker(materials(tmp_path), replace(crowded, polyphony=6))
+
+    def overlapping(maker: Maker) -> int:
+        events = [maker.make(number)[1] for number in range(4)]
+        return sum(b.onset < a.offset for of in events for i, a in enumerate(of) for b in of[i + 1 :])
+
+    assert overlapping(alone) == 0 < overlapping(mixed)
+
+
+def test_negatives_have_distractors_and_no_annotations(tmp_path: Path) -> None:
+    others = Materials(None, backgrounds(tmp_path / "backgrounds"), clips(tmp_path / "clips"))
+    settings = replace(SETTINGS, events=(0, 0), distractors=(3, 3), count=1)
+    (written,) = write_soundscapes(tmp_path / "out", others, settings, progress=False)
+    assert written.heard == ()
+    quiet, _ = Maker(replace(others, distractors=None), replace(settings, distractors=(0, 0))).make(0)
+    samples, _ = soundfile.read(written.audio)
+    crest = [np.abs(x).max() / np.sqrt(np.mean(x**2)) for x in (samples, quiet.samples)]
+    assert crest[0] > 1.3 * crest[1]
+
+
+def test_backgrounds_are_made_up_where_there_are_none(tmp_path: Path) -> None:
+    scene, heard = Maker(Materials(clips(tmp_path)), SETTINGS).make(0)
+    assert heard
+    assert np.count_nonzero(scene.samples) > 0.99 * len(scene.samples)
+
+
+def test_more_can_be_added_and_what_is_complete_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_soundscapes(out, materials(tmp_path), replace(SETTINGS, count=2), progress=False)
+    first = sorted(out.glob("*.wav"))[0]
+    first.write_bytes(b"left alone")
+    lost = sorted(out.glob("*.tsv"))[1]
+    kept = lost.read_text()
+    lost.unlink()
+    write_soundscapes(out, materials(tmp_path), SETTINGS, progress=False)
+    assert first.read_bytes() == b"left alone"
+    assert lost.read_text() == kept
+    assert len(list(out.glob("*.wav"))) == 3
+
+
+@pytest.mark.parametrize("files", [0, 1, 2, 5])
+def test_run_that_was_killed_goes_on_and_gives_the_same_files(tmp_path: Path, files: int) -> None:
+    expected = tmp_path / "expected"
+    write_soundscapes(expected, materials(tmp_path), SETTINGS, progress=False)
+    assert_killed(run_python(WRITE, tmp_path, files))
+    write_soundscapes(tmp_path / "out", materials(tmp_path), SETTINGS, progress=False)
+    assert content(tmp_path / "out", *PATTERNS) == content(expected, *PATTERNS)
+
+
+@pytest.mark.parametrize("other", [{"seed": 5}, {"snr_db": (0.0, 1.0)}])
+def test_folder_of_other_soundscapes_is_refused(tmp_path: Path, other: dict[str, int]) -> None:
+    write_soundscapes(tmp_path / "out", materials(tmp_path), replace(SETTINGS, count=1), progress=False)
+    with pytest.raises(SettingsError, match=next(iter(other))):
+        write_soundscapes(tmp_path / "out", materials(tmp_path), replace(SETTINGS, **other), progress=False)
+
+
+def test_unreadable_clips_are_listed(tmp_path: Path) -> None:
+    given = replace(materials(tmp_path), most_skipped=0.3)
+    (tmp_path / "clips" / "rain1.flac").write_text("no audio")
+    write_soundscapes(tmp_path / "out", given, SETTINGS, progress=False)
+    assert "rain1.flac" in (tmp_path / "out" / SKIPPED_FILE).read_text()
+    with pytest.raises(ManifestError, match="1 of 4 clips cannot be read"):
+        write_soundscapes(tmp_path / "strict", replace(given, most_skipped=0.0), SETTINGS, progress=False)
+
+
+def test_labels_can_be_chosen_and_ordered(tmp_path: Path) -> None:
+    rain = Materials(clips(tmp_path).in_folds([0, 1]), labels=("Rain", "Chirp"))
+    written = write_soundscapes(tmp_path / "out", rain, replace(SETTINGS, count=1), progress=False)
+    assert read_annotations(tmp_path / "out" / "soundscape-00000.tsv") == written[0].heard
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"events": (3, 2)},
+        {"count": 0},
+        {"polyphony": 0},
+        {"longest_seconds": 12.0},
+        {"in_rooms": 2.0},
+        {"events": (-1, 2)},
+    ],
+)
+def test_impossible_settings_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="need"):
+        replace(SETTINGS, **wrong)
+
+
+def test_events_need_clips() -> None:
+    with pytest.raises(ValueError, match="events need clips"):
+        Maker(Materials(), SETTINGS)

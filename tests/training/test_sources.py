@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.parts_sources import chirps, clips, noise
+from training.data import RATE
+from training.errors import AudioFileError, ManifestError
+from training.manifest import Entry, Manifest
+from training.sources import Clips, looped, marked, part_of
+
+LABELS = ("Chirp", "Rain")
+
+
+def power(samples: np.ndarray) -> float:
+    return float(np.mean(samples.astype(float) ** 2))
+
+
+def test_clip_is_trimmed_and_marked_where_something_is_heard() -> None:
+    sound = marked(chirps(seconds=2.4), 0)
+    assert not sound.steady
+    assert len(sound.spans) == 3
+    assert [(b - a) / RATE for a, b in sound.spans] == pytest.approx([0.2] * 3, abs=0.06)
+    assert [a / RATE for a, _ in sound.spans] == pytest.approx([0.0, 0.8, 1.6], abs=0.06)
+    assert power(np.concatenate([sound.samples[a:b] for a, b in sound.spans])) == pytest.approx(1, rel=1e-3)
+
+
+def test_sound_without_pauses_is_steady() -> None:
+    sound = marked(noise(3), 1)
+    assert sound.steady
+    assert sound.spans == ((0, len(sound.samples)),)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(0, np.float32), np.zeros(RATE, np.float32)])
+def test_silence_is_no_sound(samples: np.ndarray) -> None:
+    with pytest.raises(AudioFileError, match="silent"):
+        marked(samples, 0)
+
+
+def test_click_of_a_millisecond_is_a_sound() -> None:
+    assert len(marked(noise(0.001), 0).samples) == RATE // 100
+
+
+def test_steady_sound_is_cut_anywhere_to_a_random_length() -> None:
+    parts = [part_of(marked(noise(10), 0), np.random.default_rng(seed), 3.0) for seed in range(20)]
+    lengths = [len(part.samples) / RATE for part in parts]
+    assert 1.4 < min(lengths) < 2 < max(lengths) <= 3.0
+    assert all(part.spans == ((0, len(part.samples)),) for part in parts)
+    assert abs(parts[0].samples[0]) < 0.05
+
+
+def test_sound_with_pauses_is_cut_at_an_onset() -> None:
+    sound = marked(chirps(seconds=8), 0)
+    for seed in range(10):
+        part = part_of(sound, np.random.default_rng(seed), 2.0)
+        assert len(part.samples) == 2 * RATE
+        assert part.spans[0][0] == 0
+        assert part.spans[-1][1] <= 2 * RATE
+    short = marked(chirps(), 0)
+    assert part_of(short, np.random.default_rng(0), 2.0) is short
+
+
+def test_background_goes_around_in_a_circle() -> None:
+    sound = marked(noise(1), None)
+    around = looped(sound, np.random.default_rng(0), 3 * RATE)
+    n = len(sound.samples)
+    np.testing.assert_array_equal(around.samples[:n], around.samples[n : 2 * n])
+
+
+def test_labels_are_drawn_alike_whatever_their_clips(tmp_path: Path) -> None:
+    manifest = clips(tmp_path)
+    more = Manifest(tmp_path, manifest.entries[1:])  # one chirp, two of rain
+    source, rng = Clips(more, LABELS), np.random.default_rng(0)
+    drawn = [source.draw(rng).label for _ in range(200)]
+    assert 80 < drawn.count(0) < 120
+
+
+def test_clip_that_cannot_be_read_is_left_for_another_and_listed(tmp_path: Path) -> None:
+    manifest = clips(tmp_path)
+    (tmp_path / "chirp0.wav").write_text("no audio")
+    source, rng = Clips(manifest, LABELS, most_skipped=0.25), np.random.default_rng(0)
+    assert {source.draw(rng).label for _ in range(30)} == {0, 1}
+    (skipped,) = source.not_read()
+    assert skipped.id == "chirp0.wav"
+    assert "cannot be read as audio" in skipped.reason
+
+
+def test_too_many_unreadable_clips_end_it(tmp_path: Path) -> None:
+    manifest = clips(tmp_path)
+    (tmp_path / "chirp0.wav").unlink()
+    source, rng = Clips(manifest, LABELS), np.random.default_rng(0)
+    with pytest.raises(ManifestError, match=r"1 of 4 clips cannot be read, at most 0 may be; the last is .*chirp0"):
+        for _ in range(30):
+            source.draw(rng)
+
+
+def test_pauses_may_belong_to_a_sound(tmp_path: Path) -> None:
+    source = Clips(clips(tmp_path).in_folds([0]), LABELS, frozenset({"Chirp"}))
+    drawn = {sound.label: sound for sound in (source.draw(np.random.default_rng(seed)) for seed in range(20))}
+    assert drawn[0].spans == ((0, len(drawn[0].samples)),)
+    assert not drawn[0].steady
+    assert power(drawn[0].samples) == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [(("Chirp",), "rain0.flac: expected one label of Chirp, found Rain"), ((*LABELS, "Siren"), "labelled 'Siren'")],
+)
+def test_labels_and_clips_must_fit(tmp_path: Path, labels: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ManifestError, match=said):
+        Clips(clips(tmp_path), labels)
+
+
+def test_clip_with_two_labels_is_refused(tmp_path: Path) -> None:
+    entries = (*clips(tmp_path).entries, Entry("both.wav", LABELS))
+    with pytest.raises(ManifestError, match=r"both\.wav: expected one label of Chirp, Rain, found Chirp, Rain"):
+        Clips(Manifest(tmp_path, entries), LABELS)
