@@ -1,0 +1,93 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ssondo_stream.bundle import StudentSpec
+from ssondo_stream.windowed import WindowedStream
+from tests.training.parts_streams import RATE, Fickle, bursts
+from training.annotations import Heard, annotated_recordings, annotation_path, write_annotations
+from training.errors import AudioFileError, SettingsError
+from training.evaluation import EvaluationError, evaluate, read_scores, score_recordings
+from training.report import PLOT_FILE, write_report
+from training.stream_metrics import MetricSettings
+from training.stream_scores import StreamSettings, score_file
+
+
+class Counting(Fickle):
+    """Counts its streams, one a recording."""
+
+    streams = 0
+
+    def stream(self, hop_columns: int = 1) -> WindowedStream:
+        self.streams += 1
+        return super().stream(hop_columns)
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> Path:
+    """Two recordings of which the second is a negative."""
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    for number, heard in enumerate(([Heard(3.0, 5.0, "Loud")], [])):
+        path = folder / f"{number}.wav"
+        soundfile.write(path, bursts(number, 12), RATE, subtype="FLOAT")
+        write_annotations(annotation_path(path), heard)
+    return folder
+
+
+def test_recordings_are_scored_once(audio: Path, tmp_path: Path) -> None:
+    student, found = Counting(2.0), annotated_recordings(audio)
+    first = score_recordings(student, found, tmp_path / "scores", progress=False)
+    again = score_recordings(student, found, tmp_path / "scores", progress=False)
+    assert student.streams == 2
+    assert [recording.name for recording in again] == ["0.wav", "1.wav"]
+    assert [len(recording.heard) for recording in again] == [1, 0]
+    direct = score_file(Fickle(2.0), found[1].audio)
+    for scores in (first[1].scores, again[1].scores):
+        np.testing.assert_array_equal(scores.means, direct.means)
+        np.testing.assert_array_equal(scores.ready, direct.ready)
+        assert replace(scores, means=0, ready=0, settled=0) == replace(direct, means=0, ready=0, settled=0)
+
+
+def test_run_that_was_cut_off_goes_on(audio: Path, tmp_path: Path) -> None:
+    found, broken = annotated_recordings(audio), Counting()
+    content = found[1].audio.read_bytes()
+    found[1].audio.write_bytes(bytes(len(content)))
+    with pytest.raises(AudioFileError, match=r"1\.wav"):
+        score_recordings(broken, found, tmp_path / "scores", progress=False)
+    found[1].audio.write_bytes(content)
+    student = Counting()
+    assert len(score_recordings(student, found, tmp_path / "scores", progress=False)) == 2
+    assert student.streams == 1
+
+
+@pytest.mark.parametrize("other", ["student", "settings", "recordings"])
+def test_scores_of_something_else_are_not_mixed_in(audio: Path, tmp_path: Path, other: str) -> None:
+    student, found = Fickle(), annotated_recordings(audio)
+    score_recordings(student, found[:1], tmp_path / "scores", progress=False)
+    settings = StreamSettings(hop_columns=2) if other == "settings" else None
+    if other == "student":
+        student.spec = StudentSpec("another", student.spec.labels, 1)
+    with pytest.raises(SettingsError, match=other):
+        score_recordings(student, found if other == "recordings" else found[:1], tmp_path / "scores", settings)
+
+
+def test_damaged_scores_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "00000.npz").write_bytes(b"PK")
+    for name in ("00000.npz", "absent.npz"):
+        with pytest.raises(EvaluationError, match=name):
+            read_scores(tmp_path / name)
+
+
+def test_evaluation_goes_from_recordings_to_a_report(audio: Path, tmp_path: Path) -> None:
+    student = Fickle()
+    scored = score_recordings(student, annotated_recordings(audio), tmp_path / "scores", progress=False)
+    evaluation = evaluate("Fickle", scored, student.spec.labels, MetricSettings(resamples=20), facts={"seed": "0"})
+    write_report(tmp_path / "report", evaluation)
+    assert evaluation.streams
+    assert evaluation.streams.negative_hours == pytest.approx(12 / 3600)
+    assert list(evaluation.curves) == ["Loud", "Quiet"]
+    assert (tmp_path / "report" / PLOT_FILE).stat().st_size > 10_000
