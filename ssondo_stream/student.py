@@ -112,7 +112,8 @@ class LoadedStudent:
         columns = round(span_seconds * spec.mel.sample_rate / spec.column)
         if columns < 1:
             raise EngineError(
-                f"{bundle}: the span must be a column of {spec.column / spec.mel.sample_rate} s or more, got {span_seconds} s"
+                f"{bundle}: the span must be a column or more, {spec.column / spec.mel.sample_rate} s, "
+                f"got {span_seconds} s"
             )
         return columns * spec.column_frames
 

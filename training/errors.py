@@ -7,7 +7,14 @@ TrainingError
 ├── ManifestError      the list of audio cannot be used
 ├── AudioFileError     one file of it cannot be read
 ├── ExtractError       too much of the audio could not be read, or the teacher gave something else than it says
-└── ClusterError       the rows cannot be clustered as asked
+├── ClusterError       the rows cannot be clustered as asked
+├── TeacherError       a teacher cannot be loaded or heard (in `teachers/errors`)
+├── RecipeError        a recipe says something that cannot be (in `tables`)
+├── DistillError       what distillation needs is missing or does not fit together (in `corpus`)
+├── CheckpointError    a training checkpoint is damaged, or of another recipe (in `checkpoints`)
+├── ProbeError         the rows cannot be probed as asked (in `probe_data`)
+├── EvaluationError    the recordings cannot be evaluated as asked (in `evaluation`)
+└── BudgetError        no thresholds keep the budget of false alarms (in `thresholds`)
 """
 
 

@@ -14,7 +14,7 @@ from ssondo_stream.students.layers import Backbone, LocalPart
 
 _EXPANSION = 2  # channels of a block's output over its planes
 _STRIDES = (2, 4, 8, 16)  # frames per column after all stages but the first
-_TOGETHER = (4, 3, 3, 3)  # blocks of these stages in a local part: fewer repeat less, more cost less between them
+_TOGETHER = (4, 3, 1, 3)  # blocks of these stages in a local part: fewer repeat less, more cost less between them
 _VARIANCE_FLOOR = 1e-8
 
 
@@ -112,20 +112,20 @@ class ERes2Net(Backbone):
         self.embedding_dim = 2 * self.dim * (feat_dim // 16)
 
     def local_parts(self) -> tuple[LocalPart, ...]:
-        """The whole network: the first two stages, then a few blocks at a time, and what fuses each stage.
+        """The whole network: the first stage, then a few blocks at a time, and what fuses each stage with those before.
 
-        A block reaches two columns further, for its 3 x 3 convolutions are in series.
+        A block reaches two columns further, for its 3 x 3 convolutions are in series. What is fused is kept as the next
+        fusion takes it, at half the columns.
         """
         reach = 1 + 2 * self.num_blocks[0]
         parts = [LocalPart(self._first_stage, 1, reach, reach)]
         deep = fused = 1  # numbers of the maps of the last block and of the last fusion
-        stages = zip(_STRIDES, self._later_stages(), _TOGETHER, strict=True)
-        for stride, (layer, downsample, fusion), together in stages:
+        for stage, (layer, stride, together) in enumerate(zip(self._later_layers(), _STRIDES, _TOGETHER, strict=True)):
             for blocks in _groups(layer, together):
                 reach += 2 * len(blocks) * stride
                 parts.append(LocalPart(_single(blocks), stride, reach, 2 * len(blocks), (deep,)))
                 deep = len(parts)
-            parts.append(LocalPart(_fusing(downsample, fusion), stride, reach, 1, (deep, fused)))
+            parts.append(self._fusion(stage, stride, reach, (deep, fused)))
             fused = len(parts)
         return tuple(parts)
 
@@ -149,13 +149,19 @@ class ERes2Net(Backbone):
     def _first_stage(self, x: Tensor) -> tuple[Tensor]:
         return (self.layer1(functional.relu(self.bn1(self.conv1(x)))),)
 
-    def _later_stages(self) -> tuple[tuple[nn.Sequential, nn.Conv2d, AttentiveFusion], ...]:
-        return (
-            (self.layer2, self.layer1_downsample, self.fuse_mode12),
-            (self.layer3, self.layer2_downsample, self.fuse_mode123),
-            (self.layer4, self.layer3_downsample, self.fuse_mode1234),
-            (self.layer5, self.layer4_downsample, self.fuse_mode12345),
-        )
+    def _later_layers(self) -> tuple[nn.Sequential, ...]:
+        return self.layer2, self.layer3, self.layer4, self.layer5
+
+    def _fusion(self, stage: int, stride: int, reach: int, inputs: tuple[int, int]) -> LocalPart:
+        """The fusion after a stage, with the convolution that halves it for the next."""
+        fuse = (self.fuse_mode12, self.fuse_mode123, self.fuse_mode1234, self.fuse_mode12345)[stage]
+        if stage == 0:
+            halve, halve_fused = self.layer1_downsample, self.layer2_downsample
+            return LocalPart(lambda x, y: (halve_fused(fuse(x, halve(y))),), 2 * stride, reach + stride, 1, inputs)
+        if stage == len(_STRIDES) - 1:
+            return LocalPart(lambda x, y: (fuse(x, y),), stride, reach, 0, inputs)
+        after = (self.layer3_downsample, self.layer4_downsample)[stage - 1]
+        return LocalPart(lambda x, y: (after(fuse(x, y)),), 2 * stride, reach + stride, 1, inputs)
 
 
 def _groups(layer: nn.Sequential, size: int) -> list[nn.Sequential]:
@@ -165,10 +171,6 @@ def _groups(layer: nn.Sequential, size: int) -> list[nn.Sequential]:
 
 def _single(blocks: nn.Sequential) -> Callable[[Tensor], tuple[Tensor]]:
     return lambda x: (blocks(x),)
-
-
-def _fusing(downsample: nn.Conv2d, fusion: AttentiveFusion) -> Callable[[Tensor, Tensor], tuple[Tensor]]:
-    return lambda deep, fused: (fusion(deep, downsample(fused)),)
 
 
 def _stage(channels: int, planes: int, blocks: int, stride: int, *, fused: bool) -> nn.Sequential:

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from ssondo_stream.loading import load_student
-from ssondo_stream.student import LoadedStudent
 from ssondo_stream.students import ColumnTagger, tagger
-from training.data import LABELS
 from ssondo_stream.students.export import LENGTHS, ParityError, check_parity
+from training.data import LABELS
 from training.export import read_labels, write_bundle
 from training.first_student import STUDENT
 

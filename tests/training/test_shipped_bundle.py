@@ -5,8 +5,8 @@ import pytest
 
 from ssondo_stream.bundle import BUNDLES
 from ssondo_stream.engine import activate
-from ssondo_stream.mel import log_mel
 from ssondo_stream.loading import load_student
+from ssondo_stream.mel import log_mel
 from ssondo_stream.student import LoadedStudent
 from ssondo_stream.types import Samples
 from tests.parts_shared import shared

@@ -1,0 +1,160 @@
+"""Every shipped recipe trains; whatever is wrong with a recipe is said by key and number."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.training.parts_distill import CLIPS, RUN, clusters_of, embedded, tones
+from training.corpus import Sources
+from training.distill import distill
+from training.embeddings import open_embeddings
+from training.learner import load_learner, new_learner
+from training.manifest import open_manifest
+from training.recipe import list_recipes, load_recipe
+from training.schedules import schedule
+from training.tables import RecipeError
+
+PUBLISHED = ("matpac_dymn", "matpac_eres2net", "matpac_mobilenetv3", "m2d_dymn", "m2d_eres2net", "m2d_mobilenetv3")
+PARAMETERS = {"mobilenetv3": 2_971_664, "dymn": 8_643_312, "eres2net": 1_368_068}
+SHORT = ("batch=4", "sampling.draws=8", "epochs=2", "seconds=0.6", "student.hidden=16")
+NARROW = {
+    "mobilenetv3": "student.options.width_mult=0.1",
+    "dymn": "student.options.width_mult=0.1",
+    "eres2net": "student.options={m_channels = 8, num_blocks = [1, 1, 1, 1, 1]}",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    embedded(open_manifest(tones(folder)), folder / "embeddings", 3840)
+    return folder
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_shipped_recipe_trains(data: Path, tmp_path: Path, name: str) -> None:
+    """As it is shipped, in precision, sampling, augmentation and all, but for a narrow student and few, short clips."""
+    recipe = load_recipe(name, (*SHORT, NARROW[load_recipe(name).student.architecture]))
+    manifest = open_manifest(data / "meta.csv")
+    sources = Sources(manifest, open_embeddings(data / "embeddings"), clusters_of(manifest))
+    report = distill(recipe, sources, tmp_path, replace(RUN, save_every=2))
+    assert (report.done, report.clips) == (4, CLIPS)
+    assert load_learner(tmp_path).recipe == recipe
+
+
+def test_the_published_pairs_the_baseline_and_ours_are_shipped() -> None:
+    assert {*PUBLISHED, "supervised_mobilenetv3", "esc10_mobilenetv3"} == set(list_recipes())
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "supervised_mobilenetv3"])
+def test_published_recipes_have_the_published_values(name: str) -> None:
+    recipe = load_recipe(name)
+    optimiser, sampling = recipe.optimiser, recipe.sampling
+    assert (optimiser.name, optimiser.rate, optimiser.betas) == ("adam", 8e-4, (0.9, 0.999))
+    assert (optimiser.weight_decay, optimiser.clip, recipe.precision, recipe.seed) == (0, 5.0, "fp16", 42)
+    assert (recipe.student.hidden, recipe.student.dropout, recipe.seconds) == (1280, 0.2, 10.0)
+    multiplier = schedule(recipe.schedule, recipe.steps_per_epoch, recipe.epochs)
+    values = {epoch: multiplier(epoch * recipe.steps_per_epoch) for epoch in (0, 4, 8, 80, 120, 175)}
+    assert values == pytest.approx({0: 0.0123, 4: 0.2865, 8: 1, 80: 1, 120: 0.5832, 175: 0.01}, abs=5e-5)
+    if recipe.loss and recipe.teacher:
+        assert (recipe.loss.name, recipe.teacher.dim) == ("cosine", 3840)
+        assert (sampling.by, sampling.balance, sampling.draws) == ("clusters", 1.0, 100_000)
+    else:
+        assert (sampling.by, sampling.label_offset, recipe.augment.mixup) == ("labels", 100, 0.3)
+
+
+@pytest.mark.parametrize("name", PUBLISHED[:3])
+def test_published_students_have_their_published_size(name: str) -> None:
+    recipe = load_recipe(name)
+    backbone = new_learner(recipe, 3840).backbone
+    assert sum(parameter.numel() for parameter in backbone.parameters()) == PARAMETERS[recipe.student.architecture]
+
+
+def test_our_student_is_below_a_million_parameters() -> None:
+    backbone = new_learner(load_recipe("esc10_mobilenetv3"), 8).backbone
+    assert sum(parameter.numel() for parameter in backbone.parameters()) < 600_000
+
+
+def test_recipe_with_every_value_spelled_out_is_the_same(tmp_path: Path) -> None:
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        (tmp_path / "spelled.toml").write_text(recipe.to_toml(), encoding="utf-8")
+        again = load_recipe(str(tmp_path / "spelled.toml"))
+        assert again == recipe
+        assert again.fingerprint == recipe.fingerprint
+
+
+def test_every_recipe_has_a_fingerprint_of_its_own() -> None:
+    prints = {load_recipe(name).fingerprint for name in list_recipes()}
+    prints.add(load_recipe("m2d_dymn", ["seed=1"]).fingerprint)
+    assert len(prints) == len(list_recipes()) + 1
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("epoch=3", "unknown key 'epoch': expected teacher, loss, labels, student"),
+        ("optimiser.learning_rate=1", "optimiser: unknown key 'learning_rate': expected name, rate"),
+        ("augment.masks.freq=1", "augment: masks: unknown key 'freq'"),
+        ("epochs=0", "need epochs >= 1, seed >= 0 and 0 <= average < 1, got 0, 42, 0.0"),
+        ("epochs=2.5", "epochs: expected a whole number, found 2.5"),
+        ("epochs=true", "epochs: expected a whole number, found True"),
+        ("batch=200_000", "need 2 <= batch <= sampling.draws, got 200000 and 100000"),
+        ("seconds=0.01", "need seconds for a frame of 1024 samples, got 0.01"),
+        ("seconds=nan", "need seconds for a frame"),
+        ("average=1", "0 <= average < 1, got 200, 42, 1.0"),
+        ("precision=fp8", "precision: expected 'fp32' or 'bf16' or 'fp16', found 'fp8'"),
+        ("optimiser.name=sgd", "optimiser: name: expected 'adam' or 'adamw', found 'sgd'"),
+        ("optimiser.rate=-1e-3", "optimiser: need rate > 0, weight_decay >= 0 and clip >= 0, got -0.001"),
+        ("optimiser.betas=[0.9]", r"optimiser: betas: expected 2 values, found \[0.9\]"),
+        ("optimiser.betas=[0.9, 1]", r"need 0 <= beta < 1, got \(0.9, 1.0\)"),
+        ("optimiser=3", "optimiser: expected a table, found 3"),
+        ("loss.name=cosin", "loss: no loss 'cosin': expected one of cosine"),
+        ("loss.temperature=0", "loss: loss 'cosine': need temperature > 0, got 0.0"),
+        ("schedule.name=cosine", "schedule: no schedule 'cosine'"),
+        ("student.hidden=0", "student: need hidden >= 1 and 0 <= dropout < 1, got 0"),
+        ("student.dropout=off", "student: dropout: expected a number, found 'off'"),
+        ("student.architecture=3", "student: architecture: expected text in quotes, found 3"),
+        ("sampling.by=cluster", "sampling: by: expected 'clips' or 'clusters' or 'labels', found 'cluster'"),
+        ("sampling.by=labels", "sampling by labels needs the table 'labels'"),
+        ("sampling.balance=1.5", "sampling: need draws >= 1, 0 <= balance <= 1 and label_offset >= 0, got 100000, 1.5"),
+        ("augment.gain_db=[3, -3]", "augment: gain_db: need two numbers that do not fall, got 3.0 and -3.0"),
+        ("augment.mixup=-1", "augment: need mixup >= 0"),
+        ("augment.masks.frames=-1", "augment: masks: masks must not be negative"),
+        ("mel.hop=0", "mel: need 0 < hop <= n_fft, got hop=0"),
+        ("labels.loss=bce", "need either the tables 'teacher' and 'loss', or the table 'labels'"),
+        ("teacher.name=3", "teacher: name: expected text in quotes, found 3"),
+        ("seed.of=3", "seed.of: seed is 42 and no table"),
+        ("seed", "expected key=value, found 'seed'"),
+        ("=3", "expected key=value, found '=3'"),
+    ],
+)
+def test_what_is_wrong_is_said(override: str, told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        load_recipe("matpac_mobilenetv3", [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[labels]\n[sampling]\nby = 'clusters'\n", "sampling by clusters, .*needs the table 'teacher'"),
+        (b"epochs = ", "not TOML in UTF-8"),
+        (b"name = '\xff'", "not TOML in UTF-8"),
+        (b"[teacher]\ndim = 3\n[loss]\n", "teacher: needs name"),
+        (b"[labels]\nnames = ['a', 'a']\n", "labels: label names must differ"),
+        (b"[labels]\nnames = [1]\n", "labels: names: expected text in quotes, found 1"),
+    ],
+)
+def test_file_that_is_no_recipe_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=rf"mine\.toml: .*{told}|mine\.toml: {told}"):
+        load_recipe(str(path))
+
+
+def test_unknown_recipe_lists_those_that_there_are() -> None:
+    with pytest.raises(
+        RecipeError, match=r"no recipe 'matpac': expected a file, or one of esc10_mobilenetv3, m2d_dymn"
+    ):
+        load_recipe("matpac")

@@ -1,0 +1,181 @@
+"""The command, as it is called."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssondo_stream.loading import load_student
+from tests.training.parts_distill import CLIPS, recipe_file, sources, tones
+from tests.training.parts_embeddings import ROOT
+from training.cli import main
+from training.embeddings import open_embeddings
+from training.recipe import load_recipe
+
+COMMANDS = ("extract", "cluster", "recipes", "distill", "probe", "synthesis", "evaluate", "export")
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """The command in this process: exit code, standard output, standard error."""
+
+    def called(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ssondo-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capsys.readouterr()
+
+    return called
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    sources(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def distilling(data: Path, out: Path, *more: object) -> list[object]:
+    recipe = recipe_file(out.parent)
+    given = ["--manifest", data / "meta.csv", "--embeddings", data / "embeddings", "--clusters", data]
+    return ["distill", recipe, *given, "--out", out, "--device", "cpu", "--threads", 1, "--quiet", *more]
+
+
+def test_steps_lead_from_audio_to_a_bundle_that_runs(call: Call, tmp_path: Path) -> None:
+    manifest, out = tones(tmp_path / "audio"), tmp_path / "out"
+    teacher = ["--teacher", "default", "--seconds", 0.6, "--quiet"]
+    code, said, _ = call("extract", manifest, "--out", out / "embeddings", *teacher)
+    assert (code, f"{CLIPS} of {CLIPS} clips embedded, 0 skipped" in said) == (0, True)
+
+    folds = ["--manifest", manifest, "--folds", "1,2,3,4", "--clusters", 2, "--quiet"]
+    code, said, _ = call("cluster", out / "embeddings", "--out", out / "clusters", *folds)
+    assert (code, "2 clusters" in said) == (0, True)
+
+    dim = open_embeddings(out / "embeddings").dim
+    given = ["--manifest", manifest, "--embeddings", out / "embeddings", "--clusters", out / "clusters", "--threads", 1]
+    recipe = [recipe_file(tmp_path), "--set", f"teacher.dim={dim}", "--set", "epochs=1"]
+    code, said, _ = call("distill", *recipe, *given, "--out", out / "student", "--device", "cpu", "--quiet")
+    assert (code, "3 of 3 steps" in said) == (0, True)
+
+    code, said, _ = call("export", out / "student", "--out", out / "plain")
+    assert (code, "0 labels, ONNX Runtime and torch differ by" in said) == (0, True)
+    own = ["--teacher", out / "plain", "--seconds", 0.6, "--quiet"]
+    assert call("extract", manifest, "--out", out / "own", *own)[0] == 0
+    code, said, _ = call("probe", out / "own", "--manifest", manifest, "--out", out / "probe")
+    assert (code, "on average over 4 unseen folds, 8 clips" in said) == (0, True)
+
+    (tmp_path / "card.md").write_text("# A student")
+    head = ["--probe", out / "probe", "--extra", tmp_path / "card.md"]
+    code, said, _ = call("export", out / "student", "--out", out / "bundle", *head)
+    assert (code, "2 labels, ONNX Runtime" in said) == (0, True)
+
+    scenes = ["--clips", manifest, "--count", 2, "--seconds", 4, "--longest", 1, "--events", 1, 2, "--quiet"]
+    code, said, _ = call("synthesis", "--out", out / "scenes", *scenes)
+    assert (code, "2 soundscapes with" in said) == (0, True)
+    given = ["--recordings", out / "scenes", "--clips", manifest, "--choose-on", out / "scenes", "--quiet"]
+    code, said, error = call("evaluate", out / "bundle", "--out", out / "report", *given, "--false-alarms", 1e6)
+    assert (code, "2 recordings and 8 clips measured" in said) == (0, True), error
+    assert {"evaluation.md", "evaluation.json", "labels.json"} <= {path.name for path in (out / "report").iterdir()}
+
+    final = ["--probe", out / "probe", "--labels", out / "report" / "labels.json"]
+    assert call("export", out / "student", "--out", out / "final", *final)[0] == 0
+    student = load_student(out / "final")
+    assert student.infer(np.zeros((36, 128), np.float32)).logits.shape == (2, 2)
+    assert [label.name for label in student.spec.labels] == ["high", "low"]
+    assert student.spec.window_frames == 36
+    assert load_recipe(str(out / "final" / "recipe.toml")).fingerprint == student.spec.source["recipe_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "told"),
+    [
+        (["--set", "epoch=3"], 2, "unknown key 'epoch'"),
+        (["--set", "epochs=0"], 2, "need epochs >= 1"),
+        (["--set", "student.architecture=mn"], 2, "no architecture 'mn'"),
+        (["--set", "seconds=5"], 2, "the teacher heard 0.6 s of each clip, the recipe's student 5.0 s"),
+        (["--folds", "one"], 2, "--folds: expected whole numbers as 1,2,3, found 'one'"),
+        (["--readers", "0"], 2, "need readers"),
+        (["--initial", "none.pt"], 2, "none.pt: there is no such file"),
+        (["--folds", "7"], 1, "the manifest names no audio"),
+        (["--manifest", "none.csv"], 1, "none.csv: No such file or directory"),
+        (["--embeddings", "none"], 1, "none: expected a folder of embeddings"),
+        (["--clusters", "none"], 1, "none/clusters.csv: No such file or directory; run the cluster step first"),
+        (["--backgrounds", "none.csv"], 1, "none.csv: No such file or directory"),
+        (["--device", "cuda:9"], 2, "device 'cuda:9'"),
+    ],
+)
+def test_mistake_is_one_line_on_stderr(
+    *, call: Call, data: Path, tmp_path: Path, more: list[str], code: int, told: str
+) -> None:
+    (data / "embeddings" / "settings.json").write_text('{"seconds": 0.6}')
+    found, said, error = call(*distilling(data, tmp_path / "out", *more))
+    assert (found, said) == (code, "")
+    assert error.startswith("ssondo-train: ")
+    assert told in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "told"),
+    [
+        (["extract", "{data}/meta.csv", "--teacher", "matpac", "--out", "o"], 1, "needs a checkpoint"),
+        (["extract", "{data}/meta.csv", "--teacher", "default", "--batch", "0", "--out", "o"], 2, "need batch"),
+        (["extract", "{data}/meta.csv", "--teacher", "m2d", "--checkpoint", "none", "--out", "o"], 2, "none: No such"),
+        (["cluster", "{data}/embeddings", "--clusters", "0", "--out", "o"], 2, "need levels that fall"),
+        (["cluster", "{data}/embeddings", "--levels", "a", "--out", "o"], 2, "--levels: expected whole numbers"),
+        (["cluster", "{data}/embeddings", "--folds", "1", "--out", "o"], 2, "folds need --manifest"),
+        (["export", "{data}", "--out", "o"], 1, "student.safetensors: cannot be read"),
+        (["export", "{data}", "--labels", "l.json", "--out", "o"], 2, "--labels are of a head"),
+        (["recipes", "none"], 2, "no recipe 'none'"),
+        (["probe", "{data}/embeddings", "--manifest", "{data}/meta.csv", "--hidden", "0", "--out", "o"], 2, "hidden"),
+        (["probe", "{data}", "--manifest", "{data}/meta.csv", "--out", "o"], 1, "expected"),
+        (["synthesis", "--count", "0", "--out", "o"], 2, "need count"),
+        (["evaluate", "default", "--out", "o"], 2, "name --recordings, or --clips"),
+        (["evaluate", "none", "--clips", "{data}/meta.csv", "--out", "o"], 1, "no bundle 'none'"),
+    ],
+)
+def test_mistake_of_another_step_is_one_line_too(call: Call, data: Path, step: list[str], code: int, told: str) -> None:
+    found, said, error = call(*(part.format(data=data) for part in step))
+    assert (found, said) == (code, "")
+    assert told in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["listen"], ["distill"], ["extract", "a", "--out", "b", "--dtype", "float8"]])
+def test_bad_usage_exits_with_2(call: Call, arguments: list[str]) -> None:
+    code, said, error = call(*arguments)
+    assert (code, said) == (2, "")
+    assert "Error" in error
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(call: Call, name: str) -> None:
+    code, said, _ = call(name, "--help")
+    assert code == 0
+    assert "Usage: " in said
+
+
+def test_help_leaves_torch_out() -> None:
+    program = (
+        "import sys, training.cli\n"
+        "assert 'torch' not in sys.modules\n"
+        "sys.argv = ['ssondo-train', '--help']\n"
+        "training.cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env={**os.environ, "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)

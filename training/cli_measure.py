@@ -1,0 +1,175 @@
+"""The commands that measure a student: `probe`, `synthesis` and `evaluate`."""
+# ruff: noqa: PLC0415  # libraries are imported by the commands that need them
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from training.cli_parts import DryRun, Folds, Out, Quiet, Root, made, numbers, opened, tell
+from training.tables import RecipeError
+
+if TYPE_CHECKING:
+    from ssondo_stream.bundle import Label
+    from ssondo_stream.engine import Student
+
+Task = Literal["single", "multi"]
+SETTINGS_FILE = "settings.json"
+LABELS_FILE = "labels.json"
+
+
+def probe(
+    embeddings: Annotated[Path, typer.Argument(metavar="EMBEDDINGS", help="The student's, as `extract` writes them.")],
+    *,
+    out: Out,
+    manifest: Annotated[Path, typer.Option("--manifest", metavar="CSV", help="With labels and folds.")],
+    root: Root = None,
+    folds: Folds = "",
+    tested: Annotated[
+        str, typer.Option("--tested", metavar="5", help="Folds to test and never fit on; each in turn if not given.")
+    ] = "",
+    task: Annotated[Task, typer.Option("--task", help="One label a clip, or any number.")] = "single",
+    hidden: Annotated[str, typer.Option("--hidden", metavar="256", help="Hidden layers; none for a linear head.")] = "",
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    dry_run: DryRun = False,
+) -> None:
+    """Fit a head on frozen embeddings, and test it on folds that it has not seen."""
+    from training.embeddings import open_embeddings
+    from training.files import make_folder, remember
+    from training.probe import GRID, ProbeSettings
+    from training.probe import probe as fit
+    from training.probe_data import probe_data
+    from training.probe_fit import Recipe
+    from training.probe_head import save_probe
+    from training.report import Evaluation, write_report
+
+    layers = numbers("--hidden", hidden)
+    grid = tuple(made(Recipe, layers, strength=one.strength) for one in GRID)
+    settings = made(ProbeSettings, task, grid, numbers("--tested", tested) or None, seed)
+    stored, clips = open_embeddings(embeddings), opened(manifest, root, folds)
+    data = probe_data(stored, clips, skip_missing=True)
+    resolved = {"embeddings_sha256": stored.fingerprint, "manifest_sha256": clips.fingerprint, **asdict(settings)}
+    if dry_run:
+        return tell({"clips": len(data), "labels": len(data.labels), **resolved})
+    make_folder(out)
+    remember(out / SETTINGS_FILE, {"step": "probe", **resolved})
+    result = fit(data, settings)
+    save_probe(out, result.probe)
+    facts = {
+        "clips": str(len(data)),
+        "mean over folds": f"{result.mean:.4f}",
+        "spread over folds": f"{result.spread:.4f}",
+    }
+    write_report(out, Evaluation(f"Probe of {embeddings.name}", result.figures, facts=facts))
+    typer.echo(f"{out}: {result.mean:.4f} on average over {len(result.folds)} unseen folds, {len(data)} clips")
+    return None
+
+
+def synthesis(
+    *,
+    out: Out,
+    clips: Annotated[
+        Path | None, typer.Option("--clips", metavar="MANIFEST", help="One label each; none for negatives.")
+    ] = None,
+    backgrounds: Annotated[Path | None, typer.Option("--backgrounds", metavar="MANIFEST", help="Else made up.")] = None,
+    distractors: Annotated[
+        Path | None, typer.Option("--distractors", metavar="MANIFEST", help="Not to be found.")
+    ] = None,
+    root: Root = None,
+    folds: Folds = "",
+    count: Annotated[int, typer.Option("--count", help="Soundscapes.")] = 60,
+    seconds: Annotated[float, typer.Option("--seconds", help="Of each.")] = 60.0,
+    events: Annotated[tuple[int, int], typer.Option("--events", help="At least and at most.")] = (5, 5),
+    others: Annotated[tuple[int, int], typer.Option("--others", help="Distractors, at least and at most.")] = (0, 0),
+    snr_db: Annotated[tuple[float, float], typer.Option("--snr-db", help="From and to.")] = (8.0, 22.0),
+    longest: Annotated[float, typer.Option("--longest", help="Seconds of a sound.")] = 5.0,
+    polyphony: Annotated[int, typer.Option("--polyphony", help="Sounds at once.")] = 2,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make annotated soundscapes of clips and backgrounds."""
+    from training.soundscapes import Materials, SoundscapeSettings, write_soundscapes
+
+    settings = made(
+        SoundscapeSettings,
+        count=count,
+        seconds=seconds,
+        events=events,
+        distractors=others,
+        snr_db=snr_db,
+        longest_seconds=longest,
+        polyphony=polyphony,
+        seed=seed,
+    )
+    labelled, noises, unlabelled = (
+        opened(path, root, folds) if path else None for path in (clips, backgrounds, distractors)
+    )
+    if dry_run:
+        found = {"clips": labelled, "backgrounds": noises, "distractors": unlabelled}
+        return tell({**{name: len(one) if one else 0 for name, one in found.items()}, **asdict(settings)})
+    written = write_soundscapes(out, Materials(labelled, noises, unlabelled), settings, progress=not quiet)
+    typer.echo(f"{out}: {len(written)} soundscapes with {sum(len(one.heard) for one in written)} sounds")
+    return None
+
+
+def evaluate(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Folder of a student, or name of a shipped one.")],
+    *,
+    out: Out,
+    recordings: Annotated[
+        Path | None, typer.Option("--recordings", metavar="DIR", help="With annotations beside.")
+    ] = None,
+    clips: Annotated[Path | None, typer.Option("--clips", metavar="CSV", help="Whole clips with labels.")] = None,
+    root: Root = None,
+    folds: Folds = "",
+    choose_on: Annotated[
+        Path | None, typer.Option("--choose-on", metavar="DIR", help="Other recordings, to choose thresholds on.")
+    ] = None,
+    per_hour: Annotated[float, typer.Option("--false-alarms", help="An hour, over all labels, to choose for.")] = 1.0,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a bundle on whole clips, and on recordings as the monitor would hear them."""
+    from ssondo_stream.loading import load_student
+    from training import evaluation as step
+    from training.annotations import annotated_recordings
+    from training.clip_scores import clip_figures, score_clips
+    from training.report import Evaluation, write_report
+
+    if not recordings and not clips:
+        raise RecipeError("nothing to measure on: name --recordings, or --clips")
+    student = load_student(bundle)
+    rules = student.spec.labels
+    heard = annotated_recordings(recordings) if recordings else []
+    whole = opened(clips, root, folds) if clips else None
+    if dry_run:
+        return tell({"recordings": len(heard), "clips": len(whole) if whole else 0, "labels": len(rules)})
+    if choose_on:
+        rules = _chosen(student, choose_on, out, per_hour, not quiet)
+    names = [rule.name for rule in rules]
+    figures = clip_figures(score_clips(student, whole, progress=not quiet), names) if whole else {}
+    measured = Evaluation(student.spec.name, figures)
+    if heard:
+        scored = step.score_recordings(student, heard, out / "scores", progress=not quiet)
+        measured = step.evaluate(student.spec.name, scored, rules, clips=figures)
+    write_report(out, measured)
+    typer.echo(f"{out}: {len(heard)} recordings and {len(whole) if whole else 0} clips measured")
+    return None
+
+
+def _chosen(student: "Student", folder: Path, out: Path, per_hour: float, progress: bool) -> "tuple[Label, ...]":
+    """Labels with thresholds that keep within a budget of false alarms, written down."""
+    from training.annotations import annotated_recordings
+    from training.evaluation import score_recordings
+    from training.files import write_json
+    from training.thresholds import choose_early, choose_thresholds, operating_points
+
+    scored = score_recordings(student, annotated_recordings(folder), out / "chosen_on", progress=progress)
+    curves = [operating_points(scored, number, rule) for number, rule in enumerate(student.spec.labels)]
+    rules = choose_thresholds(curves, per_hour)
+    if any(not recording.heard for recording in scored):
+        rules = choose_early(scored, rules, per_hour)
+    write_json(out / LABELS_FILE, [asdict(rule) for rule in rules])
+    return tuple(rules)
