@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ssondo_stream.mel import MelConfig
 from ssondo_stream.types import Samples
+from training.mixup import Mixup
 
 Range = tuple[float, float]
 
@@ -78,15 +79,30 @@ def gain(frames: Tensor, decibels: Tensor, mel: MelConfig) -> Tensor:
         decibels: [b].
         mel: the front end.
     """
-    floor = math.log(mel.offset)
-    factor = (decibels * (math.log(10) / 10)).exp().to(frames)[:, None, None]
-    above = torch.expm1((frames * mel.std + mel.mean - floor).clamp_min(0))
-    return (torch.log1p(factor * above) + floor - mel.mean) / mel.std
+    return _amplified(frames, decibels[:, None, None], mel)
 
 
 def random_gain(frames: Tensor, rng: np.random.Generator, mel: MelConfig, decibels: Range = (-12.0, 12.0)) -> Tensor:
     """Give each clip a level of its own, by a gain drawn evenly from a range in dB; [b, t, m]."""
     return gain(frames, torch.from_numpy(rng.uniform(*decibels, size=len(frames))).to(frames.device), mel)
+
+
+def colour(frames: Tensor, rng: np.random.Generator, mel: MelConfig, deviation_db: float, knots: int = 6) -> Tensor:
+    """What another microphone would have heard: each clip through a smooth random curve over frequency; [b, t, m].
+
+    The curve is linear between knots, evenly spaced over the mel bins, whose gains are drawn from N(0, deviation_db).
+    """
+    gains = rng.normal(0, deviation_db, size=(len(frames), knots))
+    place = np.linspace(0, knots - 1, frames.shape[2])
+    curves = np.stack([np.interp(place, np.arange(knots), one) for one in gains]).astype(np.float32)
+    return _amplified(frames, torch.from_numpy(curves)[:, None, :], mel)
+
+
+def sounds_together(frames: Tensor, mixup: Mixup, mel: MelConfig) -> Tensor:
+    """Clips blended as sounds add up: the energies E of each and of its partner by their weights; [b, t, m]."""
+    floor = math.log(mel.offset)
+    energy = torch.expm1((frames * mel.std + mel.mean - floor).clamp_min(0))
+    return (torch.log1p(mixup.blend(energy)) + floor - mel.mean) / mel.std
 
 
 def mix_at_snr(samples: Samples, noise: Samples, snr_db: float) -> Samples:
@@ -122,6 +138,14 @@ def background(samples: Samples, noise: Samples, rng: np.random.Generator, snr_d
     start = int(rng.integers(max(1, len(noise) - len(samples) + 1)))
     part = np.take(noise, np.arange(start, start + len(samples)), mode="wrap")
     return mix_at_snr(samples, part, rng.uniform(*snr_db))
+
+
+def _amplified(frames: Tensor, decibels: Tensor, mel: MelConfig) -> Tensor:
+    """The formula of `gain`, for any shape that fits the frames'."""
+    floor = math.log(mel.offset)
+    factor = (decibels * (math.log(10) / 10)).exp().to(frames)
+    above = torch.expm1((frames * mel.std + mel.mean - floor).clamp_min(0))
+    return (torch.log1p(factor * above) + floor - mel.mean) / mel.std
 
 
 def _masked(rng: np.random.Generator, batch: int, size: int, count: int, widest: int) -> Tensor:

@@ -84,6 +84,8 @@ def synthesis(
     others: Annotated[tuple[int, int], typer.Option("--others", help="Distractors, at least and at most.")] = (0, 0),
     snr_db: Annotated[tuple[float, float], typer.Option("--snr-db", help="From and to.")] = (8.0, 22.0),
     longest: Annotated[float, typer.Option("--longest", help="Seconds of a sound.")] = 5.0,
+    speed: Annotated[tuple[float, float], typer.Option("--speed", help="From and to, as 0.9 1.1.")] = (1.0, 1.0),
+    peak_dbfs: Annotated[tuple[float, float], typer.Option("--peak-dbfs", help="From and to.")] = (-18.0, -1.0),
     polyphony: Annotated[int, typer.Option("--polyphony", help="Sounds at once.")] = 2,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     dry_run: DryRun = False,
@@ -100,6 +102,8 @@ def synthesis(
         distractors=others,
         snr_db=snr_db,
         longest_seconds=longest,
+        speed=speed,
+        peak_dbfs=peak_dbfs,
         polyphony=polyphony,
         seed=seed,
     )

@@ -18,7 +18,12 @@ def extract(
     *,
     out: Out,
     teacher: Annotated[
-        str, typer.Option("--teacher", metavar="NAME", help="matpac, matpac++, m2d, a bundle, or module:factory.")
+        str,
+        typer.Option(
+            "--teacher",
+            metavar="NAME",
+            help="matpac, matpac++, m2d, a bundle, a training, module:factory; several with commas.",
+        ),
     ],
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", metavar="FILE", help="The teacher's weights.")
@@ -26,6 +31,7 @@ def extract(
     root: Root = None,
     folds: Folds = "",
     seconds: Annotated[float, typer.Option("--seconds", help="Heard of each clip.")] = 10.0,
+    columns: Annotated[bool, typer.Option("--columns", help="Of each stretch, for recipes with columns=true.")] = False,
     dtype: Annotated[Precision, typer.Option("--dtype", help="Of what is stored.")] = "float16",
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     batch: Annotated[int, typer.Option("--batch", help="Clips that the teacher gets at a time.")] = 16,
@@ -43,6 +49,7 @@ def extract(
         step.ExtractSettings,
         teacher=_identity(teacher, checkpoint),
         seconds=seconds,
+        columns=columns,
         dtype=dtype,
         device=device,
         batch=batch,
@@ -120,4 +127,11 @@ def cluster(
 
 def _identity(teacher: str, checkpoint: Path | None) -> str:
     """What tells a teacher from others: its name, and the checksum of its weights where they are in a file."""
+    from training.learner import STUDENT_FILE
+    from training.teachers.textures import TEXTURES_FILE
+
+    files = (STUDENT_FILE, TEXTURES_FILE)
+    parts = [Path(member) / name for member in teacher.split(",") for name in files]
+    if trained := [digest(part) for part in parts if part.is_file()]:
+        return f"{teacher} {' '.join(trained)}"
     return f"{teacher} {digest(checkpoint)}" if checkpoint else teacher

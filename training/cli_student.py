@@ -99,6 +99,9 @@ def export(
         Path | None,
         typer.Option("--labels", metavar="FILE", help="Their settings for streams, as `evaluate` chooses them."),
     ] = None,
+    window: Annotated[
+        float | None, typer.Option("--window", metavar="SECONDS", help="That the monitor shows it; else as trained.")
+    ] = None,
     extra: Annotated[
         list[Path] | None, typer.Option("--extra", metavar="FILE", help="Goes with it, such as the model card.")
     ] = None,
@@ -113,7 +116,7 @@ def export(
     trained, head = load_learner(student), load_probe(probe) if probe else None
     settings = read_label_settings(labels) if labels else None
     files = {path.name: _content(path) for path in extra or ()}
-    difference = write_student_bundle(trained, out, probe=head, labels=settings, files=files)
+    difference = write_student_bundle(trained, out, probe=head, labels=settings, window_seconds=window, files=files)
     told = len(head.labels) if head else 0
     typer.echo(f"{out}: {told} labels, ONNX Runtime and torch differ by {difference:.1e}")
 

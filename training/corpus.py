@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.annotations import Annotated, annotation_path, read_annotations
 from training.clips import read_clip
+from training.columns import annotated_targets, columns_in
 from training.embeddings import Embeddings, rows_of
 from training.errors import AudioFileError, ClusterError, EmbeddingsError, TrainingError
 from training.manifest import Entry, Manifest, Skipped
@@ -53,7 +55,8 @@ class Corpus:
     Attributes:
         paths: of their audio.
         target_dim: width of a target.
-        targets: clip numbers [n] -> what is learnt [n, target_dim]: the teacher's embeddings, or labels as 0 and 1.
+        targets: clip numbers [n] -> what is learnt [n, target_dim]: the teacher's embeddings, or labels as 0 and 1; of
+            columns [n, columns, target_dim].
         weights: [clips] chance to be drawn.
         clusters: [clips], where they are used.
         labels: names of the targets, where those are labels.
@@ -102,10 +105,13 @@ def _taught(recipe: Recipe, sources: Sources) -> Corpus:
     embeddings, teacher = sources.embeddings, recipe.teacher
     if embeddings is None or teacher is None:
         raise DistillError("the recipe learns from a teacher: name the folder of its embeddings")
-    if teacher.dim and teacher.dim != embeddings.dim:
+    columns = columns_in(recipe) if recipe.columns else 1
+    if embeddings.dim % columns or (teacher.dim and teacher.dim * columns != embeddings.dim):
         raise EmbeddingsError(
-            f"the teacher {teacher.name!r} gives embeddings of {teacher.dim}, those stored have {embeddings.dim}"
+            f"the teacher {teacher.name!r} gives {f'{columns} columns of ' * recipe.columns}embeddings of "
+            f"{teacher.dim or 'one width'}, those stored have {embeddings.dim}"
         )
+    shape = (-1, columns, embeddings.dim // columns) if recipe.columns else (-1, embeddings.dim)
     rows = rows_of(embeddings, [entry.id for entry in sources.manifest.entries], skip_missing=True)
     names = [embeddings.ids[row] for row in rows]
     entries, skipped = _split(sources.manifest, frozenset(names))
@@ -113,8 +119,8 @@ def _taught(recipe: Recipe, sources: Sources) -> Corpus:
     weights = np.ones(len(rows)) if clusters is None else balanced_weights(clusters, _balance(recipe))
     return Corpus(
         tuple(sources.manifest.path(entry) for entry in entries),
-        embeddings.dim,
-        lambda clips: embeddings.rows(rows[clips]),
+        shape[-1],
+        lambda clips: embeddings.rows(rows[clips]).reshape(shape),
         weights,
         clusters,
         (),
@@ -153,7 +159,7 @@ def _balance(recipe: Recipe) -> float:
 def _labelled(recipe: Recipe, learnt: LabelLoss, sources: Sources, progress: bool) -> Corpus:
     entries, skipped = _readable(recipe, sources.manifest, progress)
     names = label_names(entries, learnt)
-    targets = label_targets(entries, names, learnt)
+    targets = _annotated(recipe, entries, names, sources) if recipe.columns else label_targets(entries, names, learnt)
     by_label = recipe.sampling.by == "labels"
     return Corpus(
         tuple(sources.manifest.path(entry) for entry in entries),
@@ -166,10 +172,22 @@ def _labelled(recipe: Recipe, learnt: LabelLoss, sources: Sources, progress: boo
         {
             "clips": len(entries),
             "manifest_sha256": Manifest(sources.manifest.root, entries).fingerprint,
-            "labels_sha256": hashlib.sha256(json.dumps(names).encode()).hexdigest(),
+            "labels_sha256": hashlib.sha256(
+                json.dumps(names).encode() + targets.tobytes() * recipe.columns
+            ).hexdigest(),
             **_rest(sources),
         },
     )
+
+
+def _annotated(
+    recipe: Recipe, entries: tuple[Entry, ...], names: tuple[str, ...], sources: Sources
+) -> NDArray[np.float32]:
+    """How much of each label is heard in each column of each clip, [clips, columns, labels]."""
+    rate = recipe.mel.sample_rate
+    paths = [sources.manifest.path(entry) for entry in entries]
+    heard = [Annotated(path, read_annotations(annotation_path(path))) for path in paths]
+    return np.stack([annotated_targets(one, names, round(recipe.seconds * rate), rate) for one in heard])
 
 
 def _readable(recipe: Recipe, manifest: Manifest, progress: bool) -> tuple[tuple[Entry, ...], tuple[Skipped, ...]]:

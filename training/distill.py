@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from training.augment import sounds_together
 from training.average import Average
 from training.batches import Chance, batches
 from training.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from training.columns import as_rows
 from training.corpus import Corpus, DistillError, Sources, open_corpus
 from training.distill_plan import fingerprint_of, resolved_settings
 from training.files import locked, make_folder, remember, write_json, write_text
@@ -181,7 +183,7 @@ def _train(  # noqa: PLR0912, PLR0915  # read top to bottom, it is the training
                 targets = processes.gather(own.targets)
                 clusters = None if own.clusters is None else processes.gather(own.clusters)
                 mixup = chance.mixup(state.step, recipe.batch, recipe.augment.mixup, device)
-                frames = processes.own(mixup.blend(processes.gather(own.frames))) if mixup else own.frames
+                frames = _blended(recipe, own.frames, mixup, processes)
 
                 chance.seed_network(state.step)
                 with torch.autocast(kind, PRECISIONS[recipe.precision], enabled=recipe.precision != "fp32"):
@@ -227,10 +229,21 @@ def _train(  # noqa: PLR0912, PLR0915  # read top to bottom, it is the training
     return DistillReport(recipe.steps, state.step, len(corpus.paths), len(corpus.skipped), loss_now, seconds)
 
 
+def _blended(recipe: Recipe, frames: Tensor, mixup: Mixup | None, processes: Processes) -> Tensor:
+    """This process's part of the batch, of which any clip may be blended with any other."""
+    if mixup is None:
+        return frames
+    everyones = processes.gather(frames)
+    if recipe.augment.mixup_energy:
+        return processes.own(sounds_together(everyones, mixup, recipe.mel))
+    return processes.own(mixup.blend(everyones))
+
+
 def _loss(recipe: Recipe, outputs: Tensor, targets: Tensor, clusters: Tensor | None, mixup: Mixup | None) -> Tensor:
+    rows = as_rows(outputs, targets, clusters, mixup)
     if recipe.labels:
-        return label_loss(outputs, targets, recipe.labels, mixup)
-    return distillation_loss(outputs, targets, recipe.loss or LossSettings(), clusters, mixup)
+        return label_loss(rows.outputs, rows.targets, recipe.labels, rows.mixup)
+    return distillation_loss(rows.outputs, rows.targets, recipe.loss or LossSettings(), rows.clusters, rows.mixup)
 
 
 def _refuse_nonsense(state: TrainingState, out: Path) -> None:

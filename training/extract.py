@@ -46,14 +46,18 @@ class Teacher(Protocol):
     def embed(self, audio: torch.Tensor, /) -> torch.Tensor:
         """Audio [b, n] -> embeddings [b, dim]."""
 
+    def embed_frames(self, audio: torch.Tensor, /) -> torch.Tensor:
+        """Audio [b, n] -> [b, t, dim], embeddings of the stretches that the teacher divides it into."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExtractSettings:
-    """How to extract. The first three decide on the result and may not change when a run is resumed.
+    """How to extract. The first four decide on the result and may not change when a run is resumed.
 
     Attributes:
         teacher: its name, with the checksum of its weights where they are in a file.
         seconds: heard of each clip, from its start.
+        columns: whether the embedding of each stretch is stored, all of a clip in one row, instead of the clip's.
         dtype: of stored embeddings.
         device: to which audio is moved for the teacher.
         batch: clips that the teacher gets at a time.
@@ -66,6 +70,7 @@ class ExtractSettings:
 
     teacher: str
     seconds: float = SECONDS
+    columns: bool = False
     dtype: Precision = "float16"
     device: str = "cpu"
     batch: int = 16
@@ -139,7 +144,7 @@ def plan_extraction(manifest: Manifest, teacher: Teacher, out: Path, settings: E
         EmbeddingsError: what is stored already is damaged.
     """
     stored = len(ShardedEmbeddings(out)) if (out / INDEX_FILE).exists() else 0
-    needed = (len(manifest) - stored) * teacher.embedding_dim * np.dtype(settings.dtype).itemsize
+    needed = (len(manifest) - stored) * row_width(teacher, settings) * np.dtype(settings.dtype).itemsize
     there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     return ExtractPlan(
         len(manifest), stored, needed, shutil.disk_usage(there).free, _resolved(manifest, teacher, settings)
@@ -160,7 +165,7 @@ def extract(manifest: Manifest, teacher: Teacher, out: Path, settings: ExtractSe
     make_folder(out)
     with locked(out):
         remember(out / SETTINGS_FILE, _resolved(manifest, teacher, settings))
-        with EmbeddingsWriter(out, teacher.embedding_dim, settings.dtype, settings.shard_rows) as store:
+        with EmbeddingsWriter(out, row_width(teacher, settings), settings.dtype, settings.shard_rows) as store:
             run = _Run(manifest, teacher, out, settings, store)
             before = len(store.stored)
             run.all()
@@ -172,6 +177,15 @@ def extract(manifest: Manifest, teacher: Teacher, out: Path, settings: ExtractSe
     return report
 
 
+def row_width(teacher: Teacher, settings: ExtractSettings) -> int:
+    """Numbers that are stored of a clip; with columns found by letting the teacher hear silence."""
+    if not settings.columns:
+        return teacher.embedding_dim
+    with torch.inference_mode():
+        silence = torch.zeros(1, round(settings.seconds * teacher.sample_rate), device=settings.device)
+        return teacher.embed_frames(silence).numel()
+
+
 def _resolved(manifest: Manifest, teacher: Teacher, settings: ExtractSettings) -> dict[str, object]:
     return {
         "step": "extract",
@@ -179,6 +193,7 @@ def _resolved(manifest: Manifest, teacher: Teacher, settings: ExtractSettings) -
         "sample_rate": teacher.sample_rate,
         "embedding_dim": teacher.embedding_dim,
         "seconds": settings.seconds,
+        "columns": settings.columns,
         "dtype": settings.dtype,
         "clips": len(manifest),
         "manifest_sha256": manifest.fingerprint,
@@ -240,11 +255,13 @@ class _Run:
     def _embedded(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         begun = time.perf_counter()
         with torch.inference_mode():
-            found = self.teacher.embed(torch.from_numpy(audio).to(self.settings.device)).float().cpu().numpy()
+            heard = torch.from_numpy(audio).to(self.settings.device)
+            embed = self.teacher.embed_frames if self.settings.columns else self.teacher.embed
+            found = embed(heard).flatten(1).float().cpu().numpy()
         self.in_teacher += time.perf_counter() - begun
-        if found.shape != (len(audio), self.teacher.embedding_dim):
+        if found.shape != (len(audio), self.store.dim):
             raise ExtractError(
-                f"{self.settings.teacher}: expected embeddings [{len(audio)}, {self.teacher.embedding_dim}], "
+                f"{self.settings.teacher}: expected embeddings [{len(audio)}, {self.store.dim}], "
                 f"got {list(found.shape)}"
             )
         return np.asarray(found, np.float32)

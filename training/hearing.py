@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ssondo_stream.mel import log_mel
 from ssondo_stream.types import Samples
-from training.augment import background, random_gain, spec_augment, time_roll
+from training.augment import background, colour, random_gain, spec_augment, time_roll
 from training.clips import read_clip
 from training.recipe import Recipe
 from training.row_cache import RowCache, kept_rows
@@ -53,6 +53,8 @@ class Hearing:
         heard = torch.from_numpy(self._frames(clip, rng))[None]
         if augment.gain_db != (0.0, 0.0):
             heard = random_gain(heard, rng, mel, augment.gain_db)
+        if augment.colour_db:
+            heard = colour(heard, rng, mel, augment.colour_db)
         if augment.roll_seconds:
             heard = time_roll(heard, rng, round(augment.roll_seconds * mel.sample_rate / mel.hop))
         if augment.masks:

@@ -34,21 +34,36 @@ class Learner(nn.Module):
         backbone: the student.
         head: from its embeddings to what is learnt.
         gather: puts the parts of a batch together that several processes have.
+        columns: whether the head maps what each column says, not the clip's mean.
     """
 
-    def __init__(self, backbone: Backbone, head: MLPHead, gather: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: MLPHead,
+        gather: Callable[[Tensor], Tensor] | None = None,
+        *,
+        columns: bool = False,
+    ) -> None:
         super().__init__()
         self.backbone: Backbone = backbone
         self.head = head
-        self._gather = gather
+        self._gather, self._columns = gather, columns
 
     def embed(self, frames: Tensor) -> Tensor:
         """Log-mel frames [b, t, n_mels] -> embeddings [b, embedding_dim]."""
-        return self.backbone.columns(self.backbone(image(frames))).mean(1)
+        return self.embed_columns(frames).mean(1)
+
+    def embed_columns(self, frames: Tensor) -> Tensor:
+        """Log-mel frames [b, t, n_mels] -> each column's share of the embedding, [b, columns, embedding_dim]."""
+        return self.backbone.columns(self.backbone(image(frames)))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Log-mel frames [b, t, n_mels] -> what the head makes of them, [b, targets], or of all processes' together."""
-        embeddings = self.embed(frames)
+        """Log-mel frames [b, t, n_mels] -> what the head makes of them, or of those of all processes together.
+
+        [b, targets], or where columns are learnt [b, columns, targets].
+        """
+        embeddings = self.embed_columns(frames) if self._columns else self.embed(frames)
         mapped: Tensor = self.head(embeddings if self._gather is None else self._gather(embeddings))
         return mapped
 
@@ -82,7 +97,7 @@ def new_learner(recipe: Recipe, target_dim: int, gather: Callable[[Tensor], Tens
         except (ValueError, TypeError) as error:
             raise RecipeError(f"student: {error}") from error
         head = MLPHead(backbone.embedding_dim, target_dim, hidden=student.hidden, dropout=student.dropout)
-    return Learner(backbone, head, gather)
+    return Learner(backbone, head, gather, columns=recipe.columns)
 
 
 def load_initial(backbone: Backbone, path: Path) -> None:

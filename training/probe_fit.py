@@ -65,6 +65,14 @@ def fit(data: ProbeData, task: Task, recipe: Recipe, seed: int = 0) -> nn.Module
     return _taking_raw(head, mean, deviation).requires_grad_(False).eval()
 
 
+def fit_linear(embeddings: NDArray[np.float32], targets: NDArray[np.float32], strength: float) -> nn.Module:
+    """A linear head [..., dim] -> logits [..., labels] for targets [rows, labels] anywhere from 0 to 1."""
+    mean, deviation = _standard(embeddings)
+    rows = (torch.from_numpy(embeddings) - mean) / deviation
+    head = _linear(rows, torch.from_numpy(targets), "multi", Recipe(strength=strength))
+    return _taking_raw(head, mean, deviation).requires_grad_(False).eval()
+
+
 @torch.no_grad()
 def head_scores(head: nn.Module, embeddings: NDArray[np.float32], task: Task) -> NDArray[np.float32]:
     """Scores of embeddings [clips, dim]: [clips, labels], 0 to 1."""

@@ -95,26 +95,31 @@ class AugmentSettings:
 
     Attributes:
         mixup: alpha of the Beta distribution that clips are blended by, 0 for none.
+        mixup_energy: whether clips are blended as sounds add up, by their energies, not by their log-mel frames.
         masks: how much SpecAugment hides.
         roll_seconds: clips are shifted in a circle by up to so much either way.
         gain_db: clips are made louder by so much, from and to.
+        colour_db: standard deviation of a smooth curve over frequency, as of another microphone; 0 for none.
         background: share of the clips that are mixed with another one of the backgrounds.
         background_snr_db: at which ratio, from and to.
     """
 
     mixup: float = 0.0
+    mixup_energy: bool = False
     masks: Masks | None = None
     roll_seconds: float = 0.0
     gain_db: Range = (0.0, 0.0)
+    colour_db: float = 0.0
     background: float = 0.0
     background_snr_db: Range = (5.0, 30.0)
 
     def __post_init__(self) -> None:
-        if not (0 <= self.mixup < math.inf and 0 <= self.roll_seconds < math.inf and 0 <= self.background <= 1):
+        if not all(0 <= value < math.inf for value in (self.mixup, self.roll_seconds, self.colour_db)):
             raise ValueError(
-                "need mixup >= 0, roll_seconds >= 0 and 0 <= background <= 1, "
-                f"got {self.mixup}, {self.roll_seconds}, {self.background}"
+                f"need mixup, roll_seconds, colour_db >= 0, got {self.mixup}, {self.roll_seconds}, {self.colour_db}"
             )
+        if not 0 <= self.background <= 1:
+            raise ValueError(f"need 0 <= background <= 1, got {self.background}")
         for key, (low, high) in {"gain_db": self.gain_db, "background_snr_db": self.background_snr_db}.items():
             if not -math.inf < low <= high < math.inf:
                 raise ValueError(f"{key}: need two numbers that do not fall, got {low} and {high}")
@@ -156,6 +161,8 @@ class Recipe:
         batch: clips in an optimiser step, over all processes.
         seconds: heard of each clip; a teacher must have heard the same.
         precision: of the network; weights and losses are always float32.
+        columns: whether it is learnt what each column of the student says, not what the clip's mean does. Embeddings
+            then are those of a teacher's columns, labels are those annotated beside each clip.
         average: decay of the exponential moving average of the weights, which then is what is kept; 0 for none.
         seed: of weights, draws and augmentation.
     """
@@ -173,6 +180,7 @@ class Recipe:
     batch: int = 120
     seconds: float = SECONDS
     precision: Precision = "fp32"
+    columns: bool = False
     average: float = 0.0
     seed: int = 42
 
@@ -187,6 +195,10 @@ class Recipe:
             raise ValueError(f"need 2 <= batch <= sampling.draws, got {self.batch} and {self.sampling.draws}")
         if not self.seconds * self.mel.sample_rate >= self.mel.n_fft:
             raise ValueError(f"need seconds for a frame of {self.mel.n_fft} samples, got {self.seconds}")
+        if self.columns and (self.augment.roll_seconds or self.sampling.by == "labels"):
+            raise ValueError("columns=true needs clips as they are: no augment.roll_seconds, no sampling by labels")
+        if self.columns and self.labels and not self.labels.names:
+            raise ValueError("columns=true with labels needs labels.names, in their order")
         if self.sampling.by == "labels" and self.labels is None:
             raise ValueError("sampling by labels needs the table 'labels'")
         if self.sampling.by == "clusters" and self.teacher is None:

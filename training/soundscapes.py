@@ -19,7 +19,7 @@ from training.manifest import Manifest, write_skipped
 from training.negatives import BACKGROUND
 from training.progress import bar
 from training.rooms import heard_in, impulse_response, random_room
-from training.sources import Clips, looped, part_of
+from training.sources import Clips, faster, looped, part_of
 from training.synthesis import Scene
 
 SETTINGS_FILE = "soundscapes.json"
@@ -42,6 +42,7 @@ class SoundscapeSettings:
         snr_db: power of a sound, where it is heard, over that of the background there.
         longest_seconds: of a sound.
         polyphony: sounds at once, annotated or not; 1 keeps them apart.
+        speed: played faster or slower by so much, which changes the pitch as well.
         in_rooms: share of the sounds that are heard in a room of their own.
         bridge_seconds: what is heard of a label twice within this time is one event.
         peak_dbfs: of the loudest sample.
@@ -55,17 +56,20 @@ class SoundscapeSettings:
     snr_db: Range = (8.0, 22.0)
     longest_seconds: float = 5.0
     polyphony: int = 2
+    speed: Range = (1.0, 1.0)
     in_rooms: float = 0.65
     bridge_seconds: float = 1.0
     peak_dbfs: Range = (-18.0, -1.0)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for low, high in (self.events, self.distractors, self.snr_db, self.peak_dbfs):
+        for low, high in (self.events, self.distractors, self.snr_db, self.peak_dbfs, self.speed):
             if low > high:
                 raise ValueError(f"need ranges from low to high, got {self}")
         if self.count < 1 or self.polyphony < 1 or min(self.events[0], self.distractors[0], self.bridge_seconds) < 0:
             raise ValueError(f"need count and polyphony >= 1 and nothing negative, got {self}")
+        if self.speed[0] <= 0:
+            raise ValueError(f"need speeds above 0, got {self.speed}")
         if not 0 < self.longest_seconds + 1 < self.seconds or not 0 <= self.in_rooms <= 1 or self.peak_dbfs[1] > 0:
             raise ValueError(f"need longest_seconds + 1 < seconds, in_rooms in 0..1 and peaks up to 0 dBFS, got {self}")
 
@@ -175,7 +179,10 @@ class Maker:
         return looped(drawn, rng, round(self.settings.seconds * RATE))
 
     def _sound(self, clips: Clips, rng: np.random.Generator) -> Sound:
-        sound = part_of(clips.draw(rng), rng, self.settings.longest_seconds)
+        drawn = clips.draw(rng)
+        if self.settings.speed != (1.0, 1.0):
+            drawn = faster(drawn, rng.uniform(*self.settings.speed))
+        sound = part_of(drawn, rng, self.settings.longest_seconds)
         if rng.random() >= self.settings.in_rooms:
             return sound
         response = impulse_response(random_room(rng), rng)

@@ -20,6 +20,7 @@ def write_student_bundle(
     *,
     probe: Probe | None = None,
     labels: Sequence[Label] | None = None,
+    window_seconds: float | None = None,
     files: Mapping[str, bytes] | None = None,
 ) -> float:
     """Write a bundle, and return how far ONNX Runtime and torch differ, relative to the largest output.
@@ -31,6 +32,7 @@ def write_student_bundle(
         folder: of the bundle.
         probe: the head over its embeddings; without one the bundle gives embeddings alone.
         labels: of the probe with settings for streams; with the probe's own thresholds if not given.
+        window_seconds: that the monitor shows it at once; what it was trained on if not given.
         files: further files, such as the model card.
 
     Raises:
@@ -43,7 +45,7 @@ def write_student_bundle(
         labels=(),
         embedding_dim=backbone.embedding_dim,
         mel=recipe.mel,
-        window_frames=recipe.mel.frames_in(round(recipe.seconds * recipe.mel.sample_rate)),
+        window_frames=recipe.mel.frames_in(round((window_seconds or recipe.seconds) * recipe.mel.sample_rate)),
         column_frames=backbone.column_frames,
         architecture=Architecture(recipe.student.architecture, recipe.student.options),
         source={"recipe_sha256": recipe.fingerprint},

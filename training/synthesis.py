@@ -115,7 +115,7 @@ def occurrences(heard: list[Occurrence], bridge: int) -> list[Occurrence]:
     ]
 
 
-def column_targets(heard: list[Occurrence], n: int) -> NDArray[np.float32]:
+def column_targets(heard: list[Occurrence], n: int, labels: int = len(LABELS)) -> NDArray[np.float32]:
     """How much of each column, or of a sound shorter than it, is heard: [columns, labels] from 0 to 1.
 
     A column counts in full from three quarters and not at all up to one quarter, so a threshold of one half puts an
@@ -124,7 +124,7 @@ def column_targets(heard: list[Occurrence], n: int) -> NDArray[np.float32]:
     frames = MEL.frames_in(n)
     edges = np.arange(-(-frames // COLUMN_FRAMES) + 1) * COLUMN - LEAD
     begin, end = np.maximum(edges[:-1], 0), np.minimum(edges[1:], n)
-    targets = np.zeros((len(begin), len(LABELS)), np.float32)
+    targets = np.zeros((len(begin), labels), np.float32)
     for event in heard:
         overlap = np.minimum(end, event.stop) - np.maximum(begin, event.start)
         share = overlap / np.minimum(end - begin, event.stop - event.start)

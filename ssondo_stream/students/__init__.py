@@ -8,6 +8,7 @@ from ssondo_stream.students.eres2net import ERes2Net
 from ssondo_stream.students.heads import ColumnTagger, MLPHead, classifier
 from ssondo_stream.students.layers import Backbone
 from ssondo_stream.students.mobilenetv3 import MobileNetV3
+from ssondo_stream.students.resnet import ResNet
 
 
 def mn10() -> MobileNetV3:
@@ -30,7 +31,12 @@ def eres2net() -> ERes2Net:
     return ERes2Net()
 
 
-ARCHITECTURES: dict[str, type[Backbone]] = {"mobilenetv3": MobileNetV3, "dymn": DyMN, "eres2net": ERes2Net}
+ARCHITECTURES: dict[str, type[Backbone]] = {
+    "mobilenetv3": MobileNetV3,
+    "dymn": DyMN,
+    "eres2net": ERes2Net,
+    "resnet": ResNet,
+}
 STUDENTS: dict[str, Callable[[], Backbone]] = {"mn10": mn10, "mn04": mn04, "dymn10": dymn10, "eres2net": eres2net}
 
 
@@ -65,6 +71,7 @@ __all__ = [
     "ERes2Net",
     "MLPHead",
     "MobileNetV3",
+    "ResNet",
     "build",
     "classifier",
     "dymn10",

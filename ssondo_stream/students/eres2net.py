@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssondo_stream.students.layers import Backbone, LocalPart
+from ssondo_stream.students.layers import Backbone, LocalPart, with_deviations
 
 _EXPANSION = 2  # channels of a block's output over its planes
 _STRIDES = (2, 4, 8, 16)  # frames per column after all stages but the first
 _TOGETHER = (4, 3, 1, 3)  # blocks of these stages in a local part: fewer repeat less, more cost less between them
-_VARIANCE_FLOOR = 1e-8
 
 
 def _clamped(x: Tensor) -> Tensor:
@@ -134,17 +133,8 @@ class ERes2Net(Backbone):
         return maps
 
     def columns(self, maps: Tensor) -> Tensor:
-        """Each column's share [batch, columns, embedding_dim] of means and standard deviations over time.
-
-        A deviation's share is (x - mean)^2 n / (n - 1) / deviation, whose mean is the deviation; of a single column,
-        which has none, the floor. Never in half precision, which does not tell the floor from 0.
-        """
-        x = maps.to(torch.promote_types(maps.dtype, torch.float32)).permute(0, 3, 1, 2).flatten(2)
-        squares = (x - x.mean(1, keepdim=True)).square()
-        count = torch.ones_like(x[:, :, :1]).sum(1, keepdim=True)
-        squares = squares * (count / (count - 1).clamp(min=1)) + _VARIANCE_FLOOR
-        shares = squares / squares.mean(1, keepdim=True).sqrt()
-        return torch.cat((x, shares), 2).to(maps.dtype)
+        """Each column's share [batch, columns, embedding_dim] of means and standard deviations over time."""
+        return with_deviations(maps.permute(0, 3, 1, 2).flatten(2))
 
     def _first_stage(self, x: Tensor) -> tuple[Tensor]:
         return (self.layer1(functional.relu(self.bn1(self.conv1(x)))),)

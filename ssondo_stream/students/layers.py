@@ -7,8 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+_VARIANCE_FLOOR = 1e-8
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -123,6 +126,20 @@ class SqueezeExcite(nn.Module):
         """Gate [batch, channels, freq, time]."""
         gated: Tensor = self.conc_se_layers[0](x)
         return gated
+
+
+def with_deviations(x: Tensor) -> Tensor:
+    """Each column's share of means and standard deviations over columns, [batch, columns, dim] -> [..., 2 dim].
+
+    A deviation's share is (x - mean)^2 n / (n - 1) / deviation, whose mean is the deviation; of a single column,
+    which has none, the floor. Never in half precision, which does not tell the floor from 0.
+    """
+    precise = x.to(torch.promote_types(x.dtype, torch.float32))
+    squares = (precise - precise.mean(1, keepdim=True)).square()
+    count = torch.ones_like(precise[:, :, :1]).sum(1, keepdim=True)
+    squares = squares * (count / (count - 1).clamp(min=1)) + _VARIANCE_FLOOR
+    shares = squares / squares.mean(1, keepdim=True).sqrt()
+    return torch.cat((precise, shares), 2).to(x.dtype)
 
 
 def initialise(module: nn.Module) -> None:

@@ -4,7 +4,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.bench.cluster import cluster_memory
 from tests.bench.compute import cpu_of_a_hop
+from tests.bench.extraction import teacher_share
 from tests.bench.latency import latency_and_onset
 from tests.bench.resources import service_resources
 from tests.bench.rows import table
@@ -17,6 +19,7 @@ def main() -> int:
         folder = Path(name)
         rows = cpu_of_a_hop() + students(folder / "students")
         rows += service_resources(folder / "resources") + latency_and_onset(folder / "latency")
+        rows += teacher_share(folder / "extraction") + cluster_memory(folder / "cluster")
     sys.stdout.write(table(rows) + "\n")
     return 0 if all(row.met for row in rows) else 1
 

@@ -1,4 +1,6 @@
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +8,12 @@ import torch
 from torch import Tensor
 
 from ssondo_stream.mel import MelConfig, log_mel
-from training.augment import Masks, background, gain, mix_at_snr, random_gain, silence, spec_augment, time_roll
+from tests.training.parts_distill import RECIPE
+from tests.training.parts_extract import tone
+from training.augment import Masks, background, colour, gain, mix_at_snr, random_gain, silence, spec_augment, time_roll
+from training.hearing import Hearing
 from training.mixup import Mixup, draw_mixup
+from training.recipe import AugmentSettings
 
 MEL = MelConfig()
 NORMALISED = MelConfig(mean=-3.0, std=2.0)
@@ -134,6 +140,55 @@ def test_random_gain_is_drawn_from_its_range_for_each_clip() -> None:
     decibels = (random_gain(frames, rng(), MEL, (-6, 3)) - frames).flatten() * 10 / math.log(10)
     assert decibels.min() == pytest.approx(-6, abs=0.1)
     assert decibels.max() == pytest.approx(3, abs=0.1)
+
+
+def test_colour_of_no_deviation_changes_nothing() -> None:
+    frames = torch.from_numpy(log_mel(noise(1), NORMALISED))[None]
+    torch.testing.assert_close(colour(frames, rng(), NORMALISED, 0.0), frames, atol=1e-5, rtol=1e-5)
+
+
+def test_colour_leaves_silence_silent() -> None:
+    frames = torch.full((3, 5, 128), silence(NORMALISED))
+    torch.testing.assert_close(colour(frames, rng(), NORMALISED, 20.0), frames)
+
+
+def coloured_db(clips: int, deviation: float, mels: int = 126) -> Tensor:
+    """What colour does to loud frames, [clips, 4, mels] in dB."""
+    frames = torch.full((clips, 4, mels), 5.0) + torch.arange(4)[:, None]  # far above the offset
+    return (colour(frames, rng(), MEL, deviation) - frames) * 10 / math.log(10)
+
+
+def test_colour_is_a_smooth_curve_over_frequency_that_stays_the_same() -> None:
+    curves = coloured_db(8, 6.0)
+    torch.testing.assert_close(curves, curves[:, :1].expand_as(curves), atol=1e-2, rtol=0)
+    bends = (curves[:, 0].diff(n=2).abs() > 1e-2).nonzero()[:, 1] + 1
+    assert set(bends.tolist()) == {25, 50, 75, 100}  # the inner ones of six knots
+    assert curves[:, 0].diff().abs().max() < 1
+
+
+def test_colour_is_drawn_for_each_clip_with_its_deviation() -> None:
+    knots = coloured_db(1000, 3.0)[:, 0, ::25]
+    torch.testing.assert_close(knots.mean(0), torch.zeros(6), atol=0.3, rtol=0)
+    torch.testing.assert_close(knots.std(0), torch.full((6,), 3.0), atol=0.3, rtol=0)
+    assert np.abs(np.corrcoef(knots.numpy().T) - np.eye(6)).max() < 0.15
+
+
+def test_colour_is_heard_where_the_recipe_wants_it(tmp_path: Path) -> None:
+    tone(tmp_path / "a.wav")
+
+    def heard(deviation: float) -> Tensor:
+        recipe = replace(RECIPE, augment=AugmentSettings(colour_db=deviation))
+        return Hearing(recipe, (tmp_path / "a.wav",), (), 0, tmp_path).frames(0, rng(5))
+
+    expected = colour(heard(0.0)[None], rng(5), RECIPE.mel, 6.0)[0]
+    assert (expected - heard(0.0)).abs().max() > 0.1
+    torch.testing.assert_close(heard(6.0), expected)
+
+
+@pytest.mark.parametrize("deviation", [-1.0, math.inf, math.nan])
+def test_impossible_colour_is_refused(deviation: float) -> None:
+    with pytest.raises(ValueError, match="need mixup, roll_seconds, colour_db >= 0"):
+        AugmentSettings(colour_db=deviation)
 
 
 @pytest.mark.parametrize("snr", [-5.0, 0.0, 20.0])

@@ -8,8 +8,9 @@ import soundfile
 from tests.training.parts_embeddings import assert_killed, content, run_python
 from tests.training.parts_sources import backgrounds, clips
 from training.annotations import annotated_recordings, read_annotations
-from training.data import RATE
+from training.data import RATE, Sound
 from training.errors import ManifestError, SettingsError
+from training.manifest import Manifest
 from training.soundscapes import SKIPPED_FILE, Maker, Materials, SoundscapeSettings, write_soundscapes
 
 SETTINGS = SoundscapeSettings(count=3, seconds=12, events=(2, 3), longest_seconds=2.5, seed=4)
@@ -19,6 +20,7 @@ WRITE = """
 import os, signal, sys
 from pathlib import Path
 from tests.training.test_soundscapes import SETTINGS, materials
+from training.manifest import Manifest
 from training.soundscapes import write_soundscapes
 
 left, rename = int(sys.argv[2]), Path.replace
@@ -87,6 +89,33 @@ def test_sounds_keep_apart_if_they_must(tmp_path: Path) -> None:
     assert overlapping(alone) == 0 < overlapping(mixed)
 
 
+def chirps_heard(folder: Path, speed: tuple[float, float]) -> list[float]:
+    """How long each of some chirps lasts, in seconds."""
+    alone = replace(SETTINGS, events=(2, 2), polyphony=1, bridge_seconds=0.0, in_rooms=0.0, speed=speed)
+    maker = Maker(Materials(Manifest(folder / "clips", clips(folder / "clips").entries[:1])), alone)
+    return [event.offset - event.onset for number in range(4) for event in maker.make(number)[1]]
+
+
+def test_sounds_are_played_at_speeds_of_their_range(tmp_path: Path) -> None:
+    (as_it_is,) = {round(seconds, 4) for seconds in chirps_heard(tmp_path, (1.0, 1.0))}
+    assert chirps_heard(tmp_path, (2.0, 2.0)) == pytest.approx([as_it_is / 2] * 16, abs=1e-3)
+    drawn = chirps_heard(tmp_path, (0.5, 2.0))
+    assert as_it_is / 2 - 1e-3 <= min(drawn) < as_it_is < max(drawn) <= 2 * as_it_is + 1e-3
+    assert len({round(seconds, 3) for seconds in drawn}) == 8  # one speed for each sound, which has two chirps
+
+
+def test_speed_of_one_leaves_soundscapes_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is anything resampled nor anything drawn: what is drawn is drawn for it."""
+
+    def refuse(sound: Sound, speed: float) -> Sound:
+        raise AssertionError(f"{sound.label} at {speed}")
+
+    monkeypatch.setattr("training.soundscapes.faster", refuse)
+    assert Maker(materials(tmp_path), replace(SETTINGS, speed=(1.0, 1.0))).make(0)[1]
+    with pytest.raises(AssertionError, match=r"at 1\.5"):
+        Maker(materials(tmp_path), replace(SETTINGS, speed=(1.5, 1.5))).make(0)
+
+
 def test_negatives_have_distractors_and_no_annotations(tmp_path: Path) -> None:
     others = Materials(None, backgrounds(tmp_path / "backgrounds"), clips(tmp_path / "clips"))
     settings = replace(SETTINGS, events=(0, 0), distractors=(3, 3), count=1)
@@ -127,7 +156,7 @@ def test_run_that_was_killed_goes_on_and_gives_the_same_files(tmp_path: Path, fi
     assert content(tmp_path / "out", *PATTERNS) == content(expected, *PATTERNS)
 
 
-@pytest.mark.parametrize("other", [{"seed": 5}, {"snr_db": (0.0, 1.0)}])
+@pytest.mark.parametrize("other", [{"seed": 5}, {"snr_db": (0.0, 1.0)}, {"speed": (0.9, 1.1)}])
 def test_folder_of_other_soundscapes_is_refused(tmp_path: Path, other: dict[str, int]) -> None:
     write_soundscapes(tmp_path / "out", materials(tmp_path), replace(SETTINGS, count=1), progress=False)
     with pytest.raises(SettingsError, match=next(iter(other))):
@@ -158,6 +187,8 @@ def test_labels_can_be_chosen_and_ordered(tmp_path: Path) -> None:
         {"longest_seconds": 12.0},
         {"in_rooms": 2.0},
         {"events": (-1, 2)},
+        {"speed": (1.2, 0.8)},
+        {"speed": (0.0, 1.0)},
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, int]) -> None:

@@ -1,13 +1,14 @@
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.training.parts_sources import chirps, clips, noise
-from training.data import RATE
+from training.data import RATE, Sound
 from training.errors import AudioFileError, ManifestError
 from training.manifest import Entry, Manifest
-from training.sources import Clips, looped, marked, part_of
+from training.sources import Clips, faster, looped, marked, part_of
 
 LABELS = ("Chirp", "Rain")
 
@@ -58,6 +59,37 @@ def test_sound_with_pauses_is_cut_at_an_onset() -> None:
         assert part.spans[-1][1] <= 2 * RATE
     short = marked(chirps(), 0)
     assert part_of(short, np.random.default_rng(0), 2.0) is short
+
+
+def pitch(samples: np.ndarray) -> float:
+    """Of the strongest tone, in Hz."""
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(spectrum.argmax() * RATE / len(samples))
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.25, 2.0])
+def test_faster_sound_is_shorter_and_higher_and_heard_where_it_was(speed: float) -> None:
+    sound = marked(chirps(seconds=2.4), 0)
+    other = faster(sound, speed)
+    assert (other.label, other.steady, len(other.spans)) == (0, False, 3)
+    assert len(other.samples) == pytest.approx(len(sound.samples) / speed, abs=1)
+    np.testing.assert_allclose(other.spans, np.array(sound.spans) / speed, atol=1)
+    assert pitch(other.samples) == pytest.approx(speed * pitch(sound.samples), rel=0.01)
+    assert pitch(sound.samples) == pytest.approx(900, rel=0.01)
+    inside = np.concatenate([other.samples[a:b] for a, b in other.spans])
+    assert power(inside) == pytest.approx(1, rel=0.05)
+    pauses = np.concatenate([other.samples[b:a] for (_, b), (a, _) in pairwise(other.spans)])
+    assert power(pauses) < 1e-3
+
+
+def test_spans_of_a_faster_sound_stay_within_it() -> None:
+    for speed in (0.7, 1.3, 1.9):
+        for n in (1000, 1001, 1003):
+            other = faster(Sound(np.ones(n, np.float32), 1, ((0, 1), (500, n)), steady=True), speed)
+            assert all(0 <= a < b <= len(other.samples) for a, b in other.spans)
+            assert other.steady
+            assert other.samples.dtype == np.float32
+            assert other.spans[-1][1] >= len(other.samples) - 1
 
 
 def test_background_goes_around_in_a_circle() -> None:

@@ -14,9 +14,13 @@ from torch import Tensor
 
 from ssondo_stream.bundle import SPEC_FILE, list_bundles
 from ssondo_stream.errors import StreamError
+from training.learner import STUDENT_FILE
 from training.teachers.bundled import BundledTeacher
 from training.teachers.checkpoints import FAMILIES, load_vit
+from training.teachers.ensemble import Ensemble
 from training.teachers.errors import TeacherError
+from training.teachers.textures import TEXTURES_FILE, TextureTeacher
+from training.teachers.trained import TrainedTeacher
 
 __all__ = ["Teacher", "TeacherError", "load_teacher"]
 
@@ -44,14 +48,19 @@ def load_teacher(name: str, checkpoint: str | Path | None = None, device: str = 
 
     Args:
         name: "matpac", "matpac++" or "m2d" with their published file as checkpoint; a bundle of ours, by folder or by
-            the name of a shipped one; or `module:factory`, called with those of `checkpoint` and `device` that it
-            takes.
+            the name of a shipped one; the folder of a finished training or of fitted textures; `module:factory`, called
+            with those of `checkpoint` and `device` that it takes; or several of these with commas between, as an
+            ensemble.
         checkpoint: file of the teacher's weights.
         device: that it runs on.
 
     Raises:
         TeacherError: there is no such teacher, its checkpoint cannot be used, or it is not what a teacher must be.
     """
+    if "," in name:
+        if checkpoint is not None:
+            raise TeacherError(f"an ensemble takes no checkpoint: leave out {checkpoint}")
+        return Ensemble([load_teacher(member, None, device) for member in name.split(",")])
     path = None if checkpoint is None else Path(checkpoint)
     if name in FAMILIES:
         if path is None:
@@ -59,11 +68,13 @@ def load_teacher(name: str, checkpoint: str | Path | None = None, device: str = 
         return load_vit(path, FAMILIES[name], device)
     if (Path(name) / SPEC_FILE).is_file() or name in list_bundles():
         return _bundle(name, path, device)
+    if (Path(name) / STUDENT_FILE).is_file() or (Path(name) / TEXTURES_FILE).is_file():
+        return _trained(name, path, device)
     if ":" in name:
         return _made(name, path, device)
     raise TeacherError(
         f"no teacher {name!r}: expected one of {', '.join(FAMILIES)}, the folder of a bundle, a shipped bundle "
-        f"({', '.join(list_bundles())}), or module:factory"
+        f"({', '.join(list_bundles())}), the folder of a finished training, or module:factory"
     )
 
 
@@ -74,6 +85,12 @@ def _bundle(name: str, checkpoint: Path | None, device: str) -> Teacher:
         return BundledTeacher(name, device)
     except StreamError as error:
         raise TeacherError(f"teacher {name!r}: {error}") from error
+
+
+def _trained(name: str, checkpoint: Path | None, device: str) -> Teacher:
+    if checkpoint is not None:
+        raise TeacherError(f"teacher {name!r} is a training, which has its weights with it: leave out {checkpoint}")
+    return TextureTeacher(name) if (Path(name) / TEXTURES_FILE).is_file() else TrainedTeacher(name, device)
 
 
 def _made(name: str, checkpoint: Path | None, device: str) -> Teacher:

@@ -1,0 +1,74 @@
+"""The study from end to end, on real clips, with next to no effort."""
+
+import json
+
+import pytest
+
+from ssondo_stream.loading import load_student
+from tests.parts_shared import shared
+from training.data import LABELS
+from training.study import Effort, Split, run
+from training.study_data import StudyData
+from training.study_report import read_rows
+
+LITTLE = Effort(
+    seeds=(0,), crops=16, windows=8, clusters=2, epochs=1, epochs_of_losses=1, draws=4, practice=6, measured=1
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> StudyData:
+    """A recorded clip of each label and fold, and as many made-up sounds."""
+    folder = tmp_path_factory.mktemp("esc10")
+    rows = (shared("data/esc10") / "meta.csv").read_text(encoding="utf-8").splitlines()
+    kept = {tuple(row.split(",")[1:3]): row for row in rows[1:]}
+    (folder / "meta.csv").write_text("\n".join([rows[0], *kept.values()]) + "\n", encoding="utf-8")
+    for row in kept.values():
+        name = row.split(",")[0]
+        (folder / name).symlink_to(shared("data/esc10").resolve() / name)
+    return StudyData(tmp_path_factory.mktemp("study"), folder, made_up=4)
+
+
+@pytest.fixture(scope="module")
+def split(data: StudyData) -> Split:
+    """Everything without fold 1."""
+    found = Split(data, (2, 3, 4), LITTLE)
+    for step in ("teacher", "ensemble", "scratch", "uniform", "balanced", "loss-kl", "streams"):
+        run(found, step, 0)
+    return found
+
+
+def test_every_step_is_measured_on_the_fold_left_out(split: Split) -> None:
+    rows = {row.name: row for row in read_rows(split.data.folder)}
+    assert set(rows) == {"teacher", "textures", "ensemble", "scratch", "uniform", "balanced", "loss-kl"}
+    assert all(set(row.by_fold) == {1} and 0 <= row.mean <= 1 for row in rows.values())
+
+
+def test_nothing_of_the_fold_left_out_is_trained_on(split: Split) -> None:
+    crops = json.loads((split.data.folder / "crops-234" / "crops.json").read_text(encoding="utf-8"))
+    assert crops["labels"] == [*LABELS, "Other"]
+    recorded = {entry.id: entry.fold for entry in split.data.recorded().entries}
+    trained_on = split.data.labelled().in_folds(split.folds)
+    assert {recorded[e.id.removeprefix("esc10/")] for e in trained_on.entries if e.id.startswith("esc10/")} == {2, 3, 4}
+
+
+def test_a_step_that_is_done_is_left_alone(split: Split) -> None:
+    kept = [path for path in (split.folder / "balanced-0").rglob("*") if path.suffix in {".pt", ".csv", ".npy"}]
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    run(split, "balanced", 0)
+    assert "checkpoint.pt" in {path.name for path in kept}
+    assert {path: path.stat().st_mtime_ns for path in kept if path.name != "skipped.csv"} == {
+        path: when for path, when in before.items() if path.name != "skipped.csv"
+    }
+
+
+def test_the_student_becomes_a_bundle_with_a_window_of_ten_seconds(split: Split) -> None:
+    spec = load_student(split.bundle(0)).spec
+    assert spec.window_frames == 624
+    assert tuple(label.name for label in spec.labels) == LABELS
+
+
+def test_streams_are_scored_on_sounds_and_on_quiet(split: Split) -> None:
+    recordings = split.scored(0)
+    assert [bool(recording.heard) for recording in recordings] == [True, False, False]
+    assert all(recording.scores.means.shape[2] == len(LABELS) for recording in recordings)

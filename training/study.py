@@ -1,0 +1,231 @@
+"""The study behind the shipped student: `python -m training.study --esc10 DIR --work DIR`.
+
+Each fold is left out in turn: networks are trained on the others' labels, together they teach students, and all are
+measured on the fold that none has heard. Every step goes on where it was stopped, and several processes may each take
+some of the folds.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ssondo_stream.loading import load_student
+from training.cluster import ClusterSettings, cluster, read_clusters
+from training.columns import columns_in, write_clip_means
+from training.corpus import Sources
+from training.distill import distill
+from training.embeddings import open_embeddings
+from training.evaluation import score_recordings
+from training.extract import ExtractSettings, extract
+from training.files import make_folder, write_json
+from training.losses import LossSettings
+from training.probe import ProbeSettings, probe
+from training.probe_data import probe_data
+from training.recipe import Recipe, RunSettings, load_recipe
+from training.stream_scores import Recording
+from training.study_data import FOLDS, WINDOW_SECONDS, StudyData
+from training.study_streams import measure_streams, write_stream_bundle
+from training.teachers import load_teacher
+from training.teachers.textures import TEXTURES_FILE, fit_textures
+
+PROBE_SECONDS = 5.0
+_TEMPERATURES = {"kl": 4.0}
+QUIET = RunSettings(threads=1, tensorboard=False, progress=False, log_every=100, device="cpu", readers=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much of everything; the defaults take two cores some hours.
+
+    Attributes:
+        seeds: each trains a network, and all of them teach together.
+        crops: that networks learn labels on.
+        windows: that students hear their teachers on.
+        clusters: of these.
+        epochs: of a network or student; 0 for those of its recipe.
+        epochs_of_losses: where nine losses are compared.
+        draws: in an epoch; 0 for those of the recipe.
+        practice, measured: minutes that a head is fitted on, and measured on with sounds in them.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    crops: int = 4000
+    windows: int = 3000
+    clusters: int = 32
+    epochs: int = 0
+    epochs_of_losses: int = 5
+    draws: int = 0
+    practice: int = 90
+    measured: int = 20
+
+    def recipe(self, name: str, seed: int) -> Recipe:
+        """A shipped recipe with so much effort."""
+        found = load_recipe(name)
+        draws = self.draws or found.sampling.draws
+        return replace(
+            found,
+            epochs=self.epochs or found.epochs,
+            batch=min(found.batch, draws),
+            sampling=replace(found.sampling, draws=draws),
+            seed=seed,
+        )
+
+
+class Split:
+    """One way of leaving folds out.
+
+    Args:
+        data: what everything is made of.
+        folds: that are trained on.
+        effort: how much of everything.
+    """
+
+    def __init__(self, data: StudyData, folds: Sequence[int], effort: Effort | None = None) -> None:
+        self.data, self.folds, self.effort = data, tuple(folds), effort or Effort()
+        self.left_out = tuple(fold for fold in FOLDS if fold not in folds)
+        self.folder = data.folder / f"trained-on-{''.join(map(str, folds))}"
+
+    def network(self, seed: int) -> Path:
+        """A network that has learnt labels; one of the teachers."""
+        return self._learnt("teacher", self.effort.recipe("esc10_resnet", seed))
+
+    def scratch(self, seed: int) -> Path:
+        """A student that has learnt labels, as the networks have."""
+        recipe, ours = self.effort.recipe("esc10_resnet", seed), load_recipe("esc10_mobilenetv3")
+        return self._learnt("scratch", replace(recipe, student=ours.student, precision=ours.precision))
+
+    def taught(self, step: str, seed: int) -> Path:
+        """A student that has learnt from the teachers, in the way of a step."""
+        recipe, out = self.student_recipe(step, seed), self.folder / f"{step}-{seed}"
+        windows = self.data.windows(self.folds, self.effort.windows)
+        clusters = read_clusters(self.clusters()) if recipe.needs_clusters else None
+        distill(recipe, Sources(windows, open_embeddings(self.columns()), clusters), out, QUIET)
+        self.measure(out, str(out))
+        return out
+
+    def student_recipe(self, step: str, seed: int) -> Recipe:
+        """The recipe of a step: `uniform`, `balanced`, or `loss-` and the name of a loss."""
+        ours = self.effort.recipe("esc10_mobilenetv3", seed)
+        if step == "balanced":
+            return ours
+        if step == "uniform":
+            return replace(ours, sampling=replace(ours.sampling, by="clips"))
+        name = step.removeprefix("loss-")
+        loss = LossSettings(name, temperature=_TEMPERATURES.get(name, 0.07))
+        return replace(ours, loss=loss, epochs=self.effort.epochs_of_losses)
+
+    def scored(self, seed: int) -> list[Recording]:
+        """What that student says of recordings of the fold that was left out."""
+        (fold,) = self.left_out
+        recordings = self.data.measured(fold, self.effort.measured)
+        folder = self.folder / f"bundle-{seed}-scores"
+        return score_recordings(load_student(self.bundle(seed)), recordings, folder, progress=False)
+
+    def bundle(self, seed: int) -> Path:
+        """The student that learnt from the teachers with balanced sampling, as the monitor runs it."""
+        student = self.taught("balanced", seed)
+        practice = self.data.practice(self.folds, self.effort.practice)
+        return write_stream_bundle(student, practice, self.folder / f"bundle-{seed}")
+
+    def columns(self) -> Path:
+        """What the teachers say of each column of the windows."""
+        out, settings = self.folder / "teachers-columns", ExtractSettings("all", WINDOW_SECONDS, columns=True)
+        extract(
+            self.data.windows(self.folds, self.effort.windows), load_teacher(self.teachers()), out, _quiet(settings)
+        )
+        return out
+
+    def clusters(self) -> Path:
+        """Of what the teachers say of the windows."""
+        out, means = self.folder / "clusters", self.folder / "teachers-windows"
+        write_clip_means(open_embeddings(self.columns()), columns_in(load_recipe("esc10_mobilenetv3")), means)
+        stored, settings = open_embeddings(means), ClusterSettings(self.effort.clusters, normalise=True, progress=False)
+        cluster(stored, np.arange(len(stored)), out, settings)
+        return out
+
+    def teachers(self) -> str:
+        """The networks of all seeds, and statistics of textures, as an ensemble."""
+        return ",".join([*(str(self.network(seed)) for seed in self.effort.seeds), str(self.textures())])
+
+    def ensemble(self) -> Path:
+        """What all teachers together are worth."""
+        out = self.folder / "ensemble"
+        make_folder(out)
+        self.measure(out, self.teachers())
+        return out
+
+    def textures(self) -> Path:
+        """What is usual of the textures of the windows."""
+        out = self.folder / "textures"
+        if not (out / TEXTURES_FILE).exists():
+            fit_textures(self.data.windows(self.folds, self.effort.windows), out, WINDOW_SECONDS)
+        self.measure(out, str(out))
+        return out
+
+    def measure(self, out: Path, teacher: str) -> None:
+        """Accuracy of a linear probe on the recorded clips that were left out."""
+        if not self.left_out or (out / "accuracy.json").exists():
+            return
+        clips, stored = self.data.recorded(), out / "clips"
+        extract(clips, load_teacher(teacher), stored, _quiet(ExtractSettings(out.name, PROBE_SECONDS)))
+        result = probe(probe_data(open_embeddings(stored), clips), ProbeSettings(tested=self.left_out))
+        write_json(out / "accuracy.json", {"accuracy": result.mean, "folds": self.left_out})
+
+    def _learnt(self, name: str, recipe: Recipe) -> Path:
+        out = self.folder / f"{name}-{recipe.seed}"
+        distill(recipe, Sources(self.data.crops(self.folds, self.effort.crops, recipe.seconds)), out, QUIET)
+        self.measure(out, str(out))
+        return out
+
+
+def _quiet(settings: ExtractSettings) -> ExtractSettings:
+    return replace(settings, progress=False, readers=1)
+
+
+def run(split: Split, step: str, seed: int) -> None:
+    """One step of the study, for one seed."""
+    if step == "teacher":
+        split.network(seed)
+    elif step == "scratch":
+        split.scratch(seed)
+    elif step == "ensemble":
+        split.ensemble()
+    elif step == "streams":
+        split.scored(seed) if split.left_out else split.bundle(seed)
+    else:
+        split.taught(step, seed)
+
+
+def report_streams(data: StudyData, seed: int, effort: Effort | None = None) -> None:
+    """All folds' students on streams, each with settings chosen on the others."""
+    splits = {fold: Split(data, [one for one in FOLDS if one != fold], effort) for fold in FOLDS}
+    measure_streams({fold: split.scored(seed) for fold, split in splits.items()}, data.folder / f"streams-{seed}")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--esc10", type=Path, required=True, help="folder with meta.csv and the clips")
+    parser.add_argument("--work", type=Path, required=True, help="of everything that is made")
+    parser.add_argument("--leave-out", default="1,2,3,4,0", help="folds to leave out in turn; 0 for none")
+    parser.add_argument("--steps", default="teacher,ensemble,scratch,uniform,balanced,streams,report")
+    parser.add_argument("--seeds", default="0,1,2")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    data = StudyData(arguments.work, arguments.esc10)
+    for step in arguments.steps.split(","):
+        for seed in map(int, arguments.seeds.split(",")):
+            if step == "report":
+                report_streams(data, seed)
+                continue
+            for fold in map(int, arguments.leave_out.split(",")):
+                print(f"{step}, seed {seed}, fold {fold} left out", flush=True)  # a script's log
+                run(Split(data, [one for one in FOLDS if one != fold]), step, seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""What the study of ESC-10 students is made of: recorded clips, made-up alarms and negatives, and scenes of them.
+
+The scenes that a fold is measured on hold no clip, alarm or voice that anything was trained on.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from training.annotations import Annotated, annotated_recordings
+from training.crops import CropSettings, write_crops
+from training.data import ESC10, LABELS, SMOKE_ALARM
+from training.files import make_folder, write_text
+from training.made_up import ALARMS, NEGATIVES, Maker, write_made_up
+from training.manifest import Manifest, open_manifest
+from training.negatives import UNHEARD_VOICES, speech
+from training.soundscapes import Materials, SoundscapeSettings, write_soundscapes
+
+FOLDS = (1, 2, 3, 4)
+WINDOW_SECONDS = 4.88
+"""Of a window that is trained on: 304 frames, of which ten columns are centred on the tenth part each."""
+_SPEEDS = (0.85, 1.18)
+OTHER = "Other"
+_UNHEARD = 1000  # added to seeds of what is measured on
+
+TRAINING = SoundscapeSettings(
+    seconds=WINDOW_SECONDS,
+    events=(0, 2),
+    distractors=(0, 1),
+    snr_db=(0.0, 30.0),
+    longest_seconds=3.8,
+    speed=_SPEEDS,
+    in_rooms=0.5,
+    peak_dbfs=(-35.0, -1.0),
+)
+MEASURED = SoundscapeSettings(seconds=60.0, events=(5, 5), snr_db=(8.0, 22.0))
+PRACTICE = SoundscapeSettings(
+    seconds=60.0, events=(2, 8), distractors=(0, 6), snr_db=(0.0, 28.0), speed=_SPEEDS, peak_dbfs=(-35.0, -1.0)
+)
+QUIET = SoundscapeSettings(
+    seconds=60.0, events=(0, 0), distractors=(0, 12), snr_db=(0.0, 25.0), peak_dbfs=(-50.0, -1.0)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyData:
+    """Where everything is.
+
+    Attributes:
+        folder: of what is made.
+        esc10: of the recorded clips and `meta.csv`.
+        made_up: clips of each kind of alarm and negative.
+    """
+
+    folder: Path
+    esc10: Path
+    made_up: int = 80
+
+    def recorded(self) -> Manifest:
+        """The clips of ESC-10, by the labels of the student."""
+        return _manifest(self.folder / "esc10.csv", self.esc10, _rows(self.esc10 / "meta.csv"))
+
+    def labelled(self) -> Manifest:
+        """The same, and alarms and sirens."""
+        alarms = write_made_up(self.folder / "alarms", ALARMS, self.made_up, progress=False)
+        linked = self.folder / "esc10"
+        if not linked.is_symlink():
+            linked.symlink_to(self.esc10.resolve())
+        rows = [
+            (f"{name}/{entry.id}", entry.labels[0], entry.fold or 0)
+            for name, manifest in (("esc10", self.recorded()), ("alarms", alarms))
+            for entry in manifest.entries
+        ]
+        return _manifest(self.folder / "labelled.csv", self.folder, rows)
+
+    def negatives(self) -> Manifest:
+        """Speech, music, clicks, beeps; to train on."""
+        return write_made_up(self.folder / "negatives", NEGATIVES, self.made_up, progress=False)
+
+    def unheard_negatives(self) -> Manifest:
+        """The same kinds from another seed, spoken by voices that nothing is trained on."""
+        makers: dict[str, Maker] = {**NEGATIVES, "speech": partial(speech, voices=UNHEARD_VOICES)}
+        return write_made_up(self.folder / "unheard", makers, self.made_up, seed=_UNHEARD, progress=False)
+
+    def crops(self, folds: Sequence[int], count: int, seconds: float, name: str = "crops") -> Manifest:
+        """Single sounds of some folds, each with its label, and among them some that are none of the labels."""
+        others = self.negatives().in_folds(folds)
+        entries = tuple(replace(entry, id=f"negatives/{entry.id}", labels=(OTHER,)) for entry in others.entries)
+        sounds = Manifest(self.folder, (*self.labelled().in_folds(folds).entries, *entries))
+        settings = CropSettings(count, seconds, _SPEEDS, seed=_seed(folds))
+        return write_crops(self.folder / f"{name}-{_named(folds)}", sounds, (*LABELS, OTHER), settings, progress=False)
+
+    def windows(self, folds: Sequence[int], count: int) -> Manifest:
+        """What a student hears its teachers on: scenes of the clips of some folds, and single sounds."""
+        folder = self.folder / f"windows-{_named(folds)}"
+        self._write(folder / "scenes", folds, self.negatives(), TRAINING, count // 2)
+        self.crops(folds, count // 2, WINDOW_SECONDS, name=f"{folder.name}/crops")
+        return open_manifest(folder)
+
+    def practice(self, folds: Sequence[int], count: int) -> list[Annotated]:
+        """Minutes to fit a head on: of the clips of some folds, and half as many without any of them."""
+        sounds, others = self.folder / f"practice-{_named(folds)}", self.folder / "practice-quiet"
+        self._write(sounds, folds, self.negatives(), PRACTICE, count)
+        write_soundscapes(
+            others, Materials(None, distractors=self.negatives()), _of(QUIET, count // 2, 0), progress=False
+        )
+        return [*annotated_recordings(sounds), *annotated_recordings(others)]
+
+    def measured(self, fold: int, count: int) -> list[Annotated]:
+        """Minutes with five sounds each, of the clips of one fold, and twice as many in which nothing is to report."""
+        sounds, quiet = self.folder / f"soundscapes-{fold}", self.folder / f"quiet-{fold}"
+        self._write(sounds, (fold,), None, MEASURED, count)
+        others = Materials(None, distractors=self.unheard_negatives())
+        write_soundscapes(quiet, others, _of(QUIET, 2 * count, _UNHEARD + fold), progress=False)
+        return [*annotated_recordings(sounds), *annotated_recordings(quiet)]
+
+    def _write(
+        self, folder: Path, folds: Sequence[int], distractors: Manifest | None, like: SoundscapeSettings, count: int
+    ) -> None:
+        clips = self.labelled().in_folds(folds)
+        materials = Materials(clips, distractors=distractors, labels=LABELS, whole=(LABELS[SMOKE_ALARM],))
+        write_soundscapes(folder, materials, _of(like, count, _seed(folds)), progress=False)
+
+
+def _of(like: SoundscapeSettings, count: int, seed: int) -> SoundscapeSettings:
+    return replace(like, count=count, seed=seed)
+
+
+def _seed(folds: Sequence[int]) -> int:
+    return sum(10**i * fold for i, fold in enumerate(folds))
+
+
+def _named(folds: Sequence[int]) -> str:
+    return "".join(str(fold) for fold in folds)
+
+
+def _rows(table: Path) -> list[tuple[str, str, int]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return [(row["file"], ESC10[row["label"]], int(row["fold"])) for row in csv.DictReader(file)]
+
+
+def _manifest(path: Path, root: Path, rows: Sequence[tuple[str, str, int]]) -> Manifest:
+    make_folder(path.parent)
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "labels", "fold"))
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+    return open_manifest(path, root)
