@@ -10,7 +10,18 @@ from torch import Tensor
 from ssondo_stream.mel import MelConfig, log_mel
 from tests.training.parts_distill import RECIPE
 from tests.training.parts_extract import tone
-from training.augment import Masks, background, colour, gain, mix_at_snr, random_gain, silence, spec_augment, time_roll
+from training.augment import (
+    Masks,
+    background,
+    colour,
+    gain,
+    mix_at_snr,
+    random_gain,
+    silence,
+    sounds_together,
+    spec_augment,
+    time_roll,
+)
 from training.hearing import Hearing
 from training.mixup import Mixup, draw_mixup
 from training.recipe import AugmentSettings
@@ -238,3 +249,20 @@ def test_same_generator_gives_the_same_augmentation() -> None:
 
     assert torch.equal(augmented(3), augmented(3))
     assert not torch.equal(augmented(3), augmented(4))
+
+
+def test_sounds_blended_by_energy_are_what_the_front_end_gives_for_both_at_once() -> None:
+    time = np.arange(32_000) / 32_000
+    low, high = (np.sin(2 * np.pi * pitch * time).astype(np.float32) for pitch in (500.0, 6000.0))
+    frames = torch.from_numpy(np.stack([log_mel(one, MEL) for one in (low, high)]))
+    both = torch.from_numpy(log_mel((np.sqrt(0.7) * low + np.sqrt(0.3) * high).astype(np.float32), MEL))
+    mixup = Mixup(torch.tensor([1, 0]), torch.tensor([0.7, 0.7]))
+    blended = sounds_together(frames, mixup, MEL)[0]
+    assert (blended - both).abs().mean() < 0.02
+    assert (mixup.blend(frames)[0] - both).abs().mean() > 0.2
+
+
+def test_silence_blended_by_energy_stays_silence() -> None:
+    frames = torch.full((2, 4, NORMALISED.n_mels), silence(NORMALISED))
+    mixup = Mixup(torch.tensor([1, 0]), torch.tensor([0.6, 0.6]))
+    torch.testing.assert_close(sounds_together(frames, mixup, NORMALISED), frames)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from tests.training.parts_distill import RECIPE
+from tests.training.parts_embeddings import names, random_rows, stored
 from training.annotations import Annotated, Heard
-from training.columns import annotated_targets, as_rows, columns_in
+from training.columns import annotated_targets, as_rows, columns_in, write_clip_means
 from training.data import RATE
-from training.errors import ManifestError
+from training.embeddings import open_embeddings
+from training.errors import EmbeddingsError, ManifestError
 from training.mixup import Mixup
 from training.recipe import Recipe, StudentSettings
 from training.synthesis import COLUMN, LEAD
@@ -134,3 +136,25 @@ def test_annotations_give_as_many_columns_as_the_student() -> None:
     for seconds in (0.1, 0.6, 1.2, 4.88, 10.0):
         samples = round(seconds * RATE)
         assert len(targets_of(samples=samples)) == columns_in(replace(RECIPE, seconds=seconds))
+
+
+def test_clips_embeddings_are_the_means_of_their_columns(tmp_path: Path) -> None:
+    rows = random_rows(5, 12)
+    stored(tmp_path / "columns", rows)
+    write_clip_means(open_embeddings(tmp_path / "columns"), 4, tmp_path / "clips")
+    found = open_embeddings(tmp_path / "clips")
+    assert list(found.ids) == names(5)
+    np.testing.assert_allclose(found.rows(range(5)), rows.reshape(5, 4, 3).mean(1), atol=1e-3)
+
+
+def test_clips_that_are_there_already_are_left_alone(tmp_path: Path) -> None:
+    stored(tmp_path / "columns", random_rows(5, 12))
+    for _ in range(2):
+        write_clip_means(open_embeddings(tmp_path / "columns"), 4, tmp_path / "clips")
+    assert len(open_embeddings(tmp_path / "clips")) == 5
+
+
+def test_embeddings_that_are_not_of_so_many_columns_are_refused(tmp_path: Path) -> None:
+    stored(tmp_path / "columns", random_rows(2, 12))
+    with pytest.raises(EmbeddingsError, match="width 12 are not those of 5 columns"):
+        write_clip_means(open_embeddings(tmp_path / "columns"), 5, tmp_path / "clips")
