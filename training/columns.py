@@ -89,7 +89,7 @@ def annotated_targets(recording: Annotated, labels: tuple[str, ...], samples: in
     heard = [
         Occurrence(labels.index(one.label), round(one.onset * rate), min(samples, round(one.offset * rate)))
         for one in recording.heard
-        if one.onset * rate < samples
+        if round(one.onset * rate) < min(samples, round(one.offset * rate))
     ]
     return column_targets(heard, samples, len(labels))
 

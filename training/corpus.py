@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ssondo_stream.students import ARCHITECTURES
 from training.annotations import Annotated, annotation_path, read_annotations
 from training.clips import read_clip
 from training.columns import annotated_targets, columns_in
@@ -23,6 +24,7 @@ from training.progress import bar
 from training.recipe import Recipe
 from training.sampling import balanced_weights, clusters_of
 from training.supervised import LabelLoss, label_names, label_targets, label_weights
+from training.synthesis import COLUMN_FRAMES
 
 
 class DistillError(TrainingError):
@@ -184,6 +186,9 @@ def _annotated(
     recipe: Recipe, entries: tuple[Entry, ...], names: tuple[str, ...], sources: Sources
 ) -> NDArray[np.float32]:
     """How much of each label is heard in each column of each clip, [clips, columns, labels]."""
+    size = ARCHITECTURES[recipe.student.architecture].column_frames
+    if size != COLUMN_FRAMES:
+        raise DistillError(f"annotations are learnt by columns of {COLUMN_FRAMES} frames, this student's have {size}")
     rate = recipe.mel.sample_rate
     paths = [sources.manifest.path(entry) for entry in entries]
     heard = [Annotated(path, read_annotations(annotation_path(path))) for path in paths]

@@ -57,7 +57,8 @@ class ResNet(Backbone):
 
     def rest(self, maps: Tensor) -> Tensor:
         """From the image to the last map; a column is centred on its frame, as every layer is padded evenly."""
-        deep = self.features(maps - maps.mean((2, 3), keepdim=True))
+        level = maps.mean(2, keepdim=True).mean(3, keepdim=True)  # in two steps: engines round a long sum
+        deep = self.features(maps - level)
         embedded: Tensor = self.embedding(functional.avg_pool2d(deep, (1, 3), (1, 2), (0, 1), count_include_pad=False))
         return embedded
 

@@ -9,11 +9,13 @@ import pytest
 import soundfile
 import torch
 
+import training.distill
 from tests.training.parts_distill import RUN, losses, same
 from training.annotations import Heard, annotation_path, write_annotations
 from training.augment import Masks
+from training.batches import Chance
 from training.clips import read_clip
-from training.corpus import Sources, open_corpus
+from training.corpus import DistillError, Sources, open_corpus
 from training.data import RATE
 from training.distill import distill
 from training.embeddings import open_embeddings
@@ -22,6 +24,7 @@ from training.extract import ExtractSettings, extract
 from training.learner import load_learner
 from training.losses import LossSettings
 from training.manifest import Manifest, open_manifest
+from training.mixup import Mixup
 from training.recipe import (
     AugmentSettings,
     OptimiserSettings,
@@ -173,6 +176,28 @@ def test_stopped_training_goes_on_to_the_same_bits(shared_clips: Path, tmp_path:
     same(stopped, whole)
 
 
+@pytest.mark.parametrize(("kind", "loss"), [("labels", "label_loss"), ("teacher", "distillation_loss")])
+def test_losses_are_told_how_the_columns_were_blended(
+    *, shared_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, loss: str
+) -> None:
+    recipe, compare, told = KINDS[kind], getattr(training.distill, loss), []
+
+    def overheard(outputs: torch.Tensor, targets: torch.Tensor, *rest: object) -> torch.Tensor:
+        told.append((len(outputs), rest[-1]))
+        found: torch.Tensor = compare(outputs, targets, *rest)
+        return found
+
+    monkeypatch.setattr(training.distill, loss, overheard)
+    distill(recipe, given(shared_clips), tmp_path / "out", replace(RUN, stop_after=1))
+    ((rows, mixup),) = told
+    clips = Chance(recipe.seed).mixup(0, recipe.batch, recipe.augment.mixup, "cpu")
+    assert rows == recipe.batch * COLUMNS
+    assert isinstance(mixup, Mixup)
+    assert clips is not None
+    assert torch.equal(mixup.weight.view(-1, COLUMNS), clips.weight[:, None].expand(-1, COLUMNS))
+    assert torch.equal(mixup.partner.view(-1, COLUMNS) // COLUMNS, clips.partner[:, None].expand(-1, COLUMNS))
+
+
 @pytest.mark.parametrize(
     ("embeddings", "dim", "seconds", "told"),
     [
@@ -238,3 +263,8 @@ def test_manifest_of_annotated_clips_needs_no_labels_of_its_own(shared_clips: Pa
     manifest = open_manifest(shared_clips)
     assert all(entry.labels == () for entry in manifest.entries)
     assert len(open_corpus(LABELS, Sources(Manifest(manifest.root, manifest.entries[:3]))).paths) == 3
+
+
+def test_annotations_are_refused_for_a_student_with_other_columns(tmp_path: Path) -> None:
+    with pytest.raises(DistillError, match="by columns of 32 frames, this student's have 16"):
+        distill(replace(LABELS, student=StudentSettings("eres2net")), annotated(tmp_path), tmp_path / "out", RUN)
