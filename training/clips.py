@@ -4,6 +4,7 @@ Teacher and student must hear the same seconds, so both read through here: the f
 shorter.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import soxr
 
 from ssondo_stream.types import Samples
 from training.errors import AudioFileError
+from training.files import write_file
 
 SECONDS = 10.0
 _BEYOND_SECONDS = 0.1  # more than a resampler's filter needs, so that the cut sounds as if the file went on
@@ -58,6 +60,17 @@ def read_clip(path: Path, sample_rate: int, seconds: float = SECONDS) -> ClipAud
         raise AudioFileError(f"{path}: holds NaN or infinity")
     wanted = round(seconds * sample_rate)
     return ClipAudio(_fitted(_resampled(path, mono, rate, sample_rate), wanted), frames / rate)
+
+
+def write_clip(path: Path, samples: Samples, rate: int) -> None:
+    """Write mono samples [n] as 16 bit WAV; the file is there completely or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
+    write_file(path, lambda file: file.write(wav.getvalue()))
 
 
 def _resampled(path: Path, samples: Samples, rate: int, wanted: int) -> Samples:

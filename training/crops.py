@@ -1,16 +1,14 @@
 """Short clips of single sounds, to learn labels on: as loud, as fast and cut where chance has it."""
 
-import csv
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
+from training.clips import write_clip
 from training.data import RATE, Sound
-from training.files import locked, make_folder, remember, write_file, write_text
-from training.manifest import Entry, Manifest, open_manifest
+from training.files import locked, make_folder, remember
+from training.manifest import Entry, Manifest, open_manifest, write_manifest
 from training.progress import bar
 from training.sources import Clips, faster, part_of
 
@@ -73,11 +71,11 @@ def write_crops(
             rng = np.random.default_rng([settings.seed, number])
             sound, name = sounds.draw(rng), f"crop-{number:05d}.wav"
             if not (folder / name).exists():
-                _write(folder / name, crop(sound, settings, rng))
+                write_clip(folder / name, crop(sound, settings, rng), RATE)
             entries.append(Entry(name, (labels[sound.label or 0],)))
             shown.update()
         shown.close()
-        write_text(folder / MANIFEST_FILE, _table(entries))
+        write_manifest(folder / MANIFEST_FILE, entries)
     return open_manifest(folder / MANIFEST_FILE)
 
 
@@ -93,17 +91,3 @@ def crop(
     first, stop = max(0, start), min(n, start + len(part))
     out[first:stop] = part[first - start : stop - start]
     return out * np.float32(10 ** (rng.uniform(*settings.peak_dbfs) / 20) / max(1e-9, float(np.abs(out).max())))
-
-
-def _write(path: Path, samples: np.ndarray[tuple[int], np.dtype[np.float32]]) -> None:
-    wav = io.BytesIO()
-    soundfile.write(wav, samples, RATE, format="WAV", subtype="PCM_16")
-    write_file(path, lambda file: file.write(wav.getvalue()))
-
-
-def _table(entries: list[Entry]) -> str:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "labels"))
-    table.writerows((entry.id, ";".join(entry.labels)) for entry in entries)
-    return text.getvalue()

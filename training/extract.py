@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,28 +25,11 @@ from training.errors import AudioFileError, ExtractError
 from training.files import locked, make_folder, remember, write_json
 from training.manifest import Entry, Manifest, Skipped, write_skipped
 from training.progress import bar
+from training.teacher import Teacher
 
 SETTINGS_FILE = "settings.json"
 SKIPPED_FILE = "skipped.csv"
 REPORT_FILE = "report.json"
-
-
-class Teacher(Protocol):
-    """A network that turns audio into embeddings worth imitating."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the audio that it takes, in Hz."""
-
-    @property
-    def embedding_dim(self) -> int:
-        """Width of an embedding."""
-
-    def embed(self, audio: torch.Tensor, /) -> torch.Tensor:
-        """Audio [b, n] -> embeddings [b, dim]."""
-
-    def embed_frames(self, audio: torch.Tensor, /) -> torch.Tensor:
-        """Audio [b, n] -> [b, t, dim], embeddings of the stretches that the teacher divides it into."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,17 @@
 As files with a manifest they go the way of recorded clips: through a teacher, into clusters, and into soundscapes.
 """
 
-import csv
-import io
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from training.alarms import siren, smoke_alarm
+from training.clips import write_clip
 from training.data import LABELS, RATE, SIREN, SMOKE_ALARM, Sound
-from training.files import locked, make_folder, remember, write_file, write_text
-from training.manifest import Entry, Manifest
+from training.files import locked, make_folder, remember
+from training.manifest import Entry, Manifest, write_manifest
 from training.negatives import BACKGROUND, FOREGROUND
 from training.progress import bar
 
@@ -59,19 +57,9 @@ def write_made_up(
                 shown.update()
         shown.close()
         manifest = Manifest(folder, tuple(entries))
-        write_text(folder / MANIFEST_FILE, _table(manifest))
+        write_manifest(folder / MANIFEST_FILE, manifest.entries)
     return manifest
 
 
 def _write(path: Path, sound: Sound) -> None:
-    wav, samples = io.BytesIO(), sound.samples * np.float32(_PEAK / max(1e-9, float(np.abs(sound.samples).max())))
-    soundfile.write(wav, samples, RATE, format="WAV", subtype="PCM_16")
-    write_file(path, lambda file: file.write(wav.getvalue()))
-
-
-def _table(manifest: Manifest) -> str:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "labels", "fold"))
-    table.writerows((entry.id, ";".join(entry.labels), entry.fold) for entry in manifest.entries)
-    return text.getvalue()
+    write_clip(path, sound.samples * np.float32(_PEAK / max(1e-9, float(np.abs(sound.samples).max()))), RATE)

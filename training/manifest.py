@@ -127,6 +127,19 @@ def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
     write_text(path, text.getvalue())
 
 
+def write_manifest(path: Path, entries: Iterable[Entry]) -> None:
+    """Write a manifest as `open_manifest` reads it; the file is there completely or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "labels", "fold"))
+    table.writerows((entry.id, _BETWEEN_LABELS.join(entry.labels), entry.fold) for entry in entries)
+    write_text(path, text.getvalue())
+
+
 def _audio_below(folder: Path) -> Iterator[str]:
     """Audio files by suffix, hidden ones left out; links to folders are not followed, so that this ends."""
     for place, folders, files in os.walk(folder):

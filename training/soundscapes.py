@@ -4,17 +4,16 @@ Each soundscape is drawn from its own seed, so that a run that was killed goes o
 and more of them can be added later.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from training.annotations import Annotated, Heard, annotation_path, merged, read_annotations, write_annotations
+from training.clips import write_clip
 from training.data import RATE, Sound, normalised
-from training.files import locked, make_folder, remember, write_file
+from training.files import locked, make_folder, remember
 from training.manifest import Manifest, write_skipped
 from training.negatives import BACKGROUND
 from training.progress import bar
@@ -214,9 +213,7 @@ def _labels(materials: Materials) -> tuple[str, ...]:
 
 def _write(path: Path, scene: Scene, heard: Sequence[Heard]) -> None:
     """The annotations come last: where they are, the recording is complete."""
-    wav = io.BytesIO()
-    soundfile.write(wav, scene.samples, RATE, format="WAV", subtype="PCM_16")
-    write_file(path, lambda file: file.write(wav.getvalue()))
+    write_clip(path, scene.samples, RATE)
     write_annotations(annotation_path(path), heard)
 
 

@@ -4,8 +4,7 @@ The scenes that a fold is measured on hold no clip, alarm or voice that anything
 """
 
 import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,8 @@ from pathlib import Path
 from training.annotations import Annotated, annotated_recordings
 from training.crops import CropSettings, write_crops
 from training.data import ESC10, LABELS, SMOKE_ALARM
-from training.files import make_folder, write_text
 from training.made_up import ALARMS, NEGATIVES, Maker, write_made_up
-from training.manifest import Manifest, open_manifest
+from training.manifest import Entry, Manifest, open_manifest
 from training.negatives import UNHEARD_VOICES, speech
 from training.soundscapes import Materials, SoundscapeSettings, write_soundscapes
 
@@ -61,7 +59,7 @@ class StudyData:
 
     def recorded(self) -> Manifest:
         """The clips of ESC-10, by the labels of the student."""
-        return _manifest(self.folder / "esc10.csv", self.esc10, _rows(self.esc10 / "meta.csv"))
+        return Manifest(self.esc10, tuple(_recorded(self.esc10 / "meta.csv")))
 
     def labelled(self) -> Manifest:
         """The same, and alarms and sirens."""
@@ -69,12 +67,12 @@ class StudyData:
         linked = self.folder / "esc10"
         if not linked.is_symlink():
             linked.symlink_to(self.esc10.resolve())
-        rows = [
-            (f"{name}/{entry.id}", entry.labels[0], entry.fold or 0)
+        entries = [
+            replace(entry, id=f"{name}/{entry.id}")
             for name, manifest in (("esc10", self.recorded()), ("alarms", alarms))
             for entry in manifest.entries
         ]
-        return _manifest(self.folder / "labelled.csv", self.folder, rows)
+        return Manifest(self.folder, tuple(entries))
 
     def negatives(self) -> Manifest:
         """Speech, music, clicks, beeps; to train on."""
@@ -137,16 +135,7 @@ def _named(folds: Sequence[int]) -> str:
     return "".join(str(fold) for fold in folds)
 
 
-def _rows(table: Path) -> list[tuple[str, str, int]]:
+def _recorded(table: Path) -> Iterator[Entry]:
     with table.open(encoding="utf-8", newline="") as file:
-        return [(row["file"], ESC10[row["label"]], int(row["fold"])) for row in csv.DictReader(file)]
-
-
-def _manifest(path: Path, root: Path, rows: Sequence[tuple[str, str, int]]) -> Manifest:
-    make_folder(path.parent)
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "labels", "fold"))
-    table.writerows(rows)
-    write_text(path, text.getvalue())
-    return open_manifest(path, root)
+        for row in csv.DictReader(file):
+            yield Entry(row["file"], (ESC10[row["label"]],), int(row["fold"]))

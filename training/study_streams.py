@@ -53,13 +53,10 @@ def chosen(recordings: Sequence[Recording]) -> list[Label]:
 
 
 def measure_streams(scored: dict[int, list[Recording]], out: Path) -> None:
-    """Report each fold with settings chosen on the others, all folds together, and the settings chosen on all."""
-    named, rules = [], []
+    """Report each fold with settings chosen on the others, and write down the settings chosen on all."""
     for fold, recordings in scored.items():
         others = [one for other, of in scored.items() if other != fold for one in of]
-        rules.append(chosen(others))
-        write_report(out / f"fold-{fold}", evaluate(f"Fold {fold}", recordings, rules[-1]))
-        named.append(fold)
+        write_report(out / f"fold-{fold}", evaluate(f"Fold {fold}", recordings, chosen(others)))
     everything = chosen([one for of in scored.values() for one in of])
     write_json(out / "labels.json", [asdict(rule) for rule in everything])
 

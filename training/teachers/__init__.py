@@ -8,13 +8,11 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
-
-from torch import Tensor
 
 from ssondo_stream.bundle import SPEC_FILE, list_bundles
 from ssondo_stream.errors import StreamError
 from training.learner import STUDENT_FILE
+from training.teacher import Teacher
 from training.teachers.bundled import BundledTeacher
 from training.teachers.checkpoints import FAMILIES, load_vit
 from training.teachers.ensemble import Ensemble
@@ -23,24 +21,6 @@ from training.teachers.textures import TEXTURES_FILE, TextureTeacher
 from training.teachers.trained import TrainedTeacher
 
 __all__ = ["Teacher", "TeacherError", "load_teacher"]
-
-
-class Teacher(Protocol):
-    """Audio in, embeddings out, without gradients."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the audio that it takes, in Hz."""
-
-    @property
-    def embedding_dim(self) -> int:
-        """Width of an embedding."""
-
-    def embed(self, audio: Tensor, /) -> Tensor:
-        """Audio [b, n] -> embeddings [b, dim]."""
-
-    def embed_frames(self, audio: Tensor, /) -> Tensor:
-        """Audio [b, n] -> [b, t, dim], embeddings of the stretches that the teacher divides it into."""
 
 
 def load_teacher(name: str, checkpoint: str | Path | None = None, device: str = "cpu") -> Teacher:

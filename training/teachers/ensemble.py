@@ -5,31 +5,13 @@ mean of the members' cosines.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from training.teacher import Teacher
 from training.teachers.errors import TeacherError
-
-
-class Member(Protocol):
-    """A teacher of the ensemble."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the audio that it takes, in Hz."""
-
-    @property
-    def embedding_dim(self) -> int:
-        """Width of an embedding."""
-
-    def embed(self, audio: Tensor, /) -> Tensor:
-        """Audio [b, n] -> embeddings [b, dim]."""
-
-    def embed_frames(self, audio: Tensor, /) -> Tensor:
-        """Audio [b, n] -> [b, t, dim]."""
 
 
 class Ensemble:
@@ -42,7 +24,7 @@ class Ensemble:
         TeacherError: their sample rates differ.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Teacher]) -> None:
         rates = {member.sample_rate for member in members}
         if len(rates) != 1:
             raise TeacherError(f"teachers of an ensemble need one sample rate, these have {sorted(rates)} Hz")
