@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssondo_stream.types import Samples
-from training.data import RATE, SIREN, SMOKE_ALARM, Sound, normalised
+from training.labels import SIREN, SMOKE_ALARM
+from training.sounds import RATE, Sound, normalised
 
 Wave = NDArray[np.float64]
 

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from ssondo_stream.students import ARCHITECTURES
 from training.annotations import Annotated
+from training.column_targets import column_targets
 from training.embeddings import Embeddings, EmbeddingsWriter
 from training.errors import EmbeddingsError, ManifestError
 from training.mixup import Mixup
 from training.recipe import Recipe
-from training.synthesis import Occurrence, column_targets
+from training.scenes import Occurrence
 
 _AT_ONCE = 1024  # rows
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ssondo_stream.students import ARCHITECTURES
 from training.annotations import Annotated, annotation_path, read_annotations
 from training.clips import read_clip
+from training.column_targets import COLUMN_FRAMES
 from training.columns import annotated_targets, columns_in
 from training.embeddings import Embeddings, rows_of
 from training.errors import AudioFileError, ClusterError, EmbeddingsError, TrainingError
@@ -24,7 +25,6 @@ from training.progress import bar
 from training.recipe import Recipe
 from training.sampling import balanced_weights, clusters_of
 from training.supervised import LabelLoss, label_names, label_targets, label_weights
-from training.synthesis import COLUMN_FRAMES
 
 
 class DistillError(TrainingError):

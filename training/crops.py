@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from training.clips import write_clip
-from training.data import RATE, Sound
 from training.files import locked, make_folder, remember
 from training.manifest import Entry, Manifest, open_manifest, write_manifest
 from training.progress import bar
+from training.sounds import RATE, Sound
 from training.sources import Clips, faster, part_of
 
 MANIFEST_FILE, SETTINGS_FILE = "manifest.csv", "crops.json"

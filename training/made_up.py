@@ -11,11 +11,12 @@ import numpy as np
 
 from training.alarms import siren, smoke_alarm
 from training.clips import write_clip
-from training.data import LABELS, RATE, SIREN, SMOKE_ALARM, Sound
 from training.files import locked, make_folder, remember
+from training.labels import LABELS, SIREN, SMOKE_ALARM
 from training.manifest import Entry, Manifest, write_manifest
 from training.negatives import BACKGROUND, FOREGROUND
 from training.progress import bar
+from training.sounds import RATE, Sound
 
 Maker = Callable[[np.random.Generator], Sound]
 MANIFEST_FILE, SETTINGS_FILE = "manifest.csv", "made_up.json"

@@ -14,7 +14,7 @@ import soxr
 from numpy.typing import NDArray
 
 from ssondo_stream.types import Samples
-from training.data import RATE, Sound, activity, normalised
+from training.sounds import RATE, Sound, activity, normalised
 
 Wave = NDArray[np.float64]
 VOICES = ("en-gb", "en-us", "de", "fr-fr", "es", "it", "pl", "sv", "pt-br", "nl", "tr", "ru")

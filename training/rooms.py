@@ -11,7 +11,7 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from ssondo_stream.types import Samples
-from training.data import RATE
+from training.sounds import RATE
 
 Place = tuple[float, float, float]
 SOUND_SPEED = 343.0

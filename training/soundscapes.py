@@ -12,14 +12,14 @@ import numpy as np
 
 from training.annotations import Annotated, Heard, annotation_path, merged, read_annotations, write_annotations
 from training.clips import write_clip
-from training.data import RATE, Sound, normalised
 from training.files import locked, make_folder, remember
 from training.manifest import Manifest, write_skipped
 from training.negatives import BACKGROUND
 from training.progress import bar
 from training.rooms import heard_in, impulse_response, random_room
+from training.scenes import Scene
+from training.sounds import RATE, Sound, normalised
 from training.sources import Clips, faster, looped, part_of
-from training.synthesis import Scene
 
 SETTINGS_FILE = "soundscapes.json"
 SKIPPED_FILE = "skipped.csv"

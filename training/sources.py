@@ -11,9 +11,9 @@ import soxr
 from numpy.typing import NDArray
 
 from training.clips import read_clip
-from training.data import RATE, Sound, activity, normalised
 from training.errors import AudioFileError, ManifestError
 from training.manifest import Entry, Manifest, Skipped
+from training.sounds import RATE, Sound, activity, normalised
 
 LONGEST_SECONDS = 30.0
 _STEADY_SHARE = 0.8  # heard in so much of a clip, a sound is steady and may be cut anywhere

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from training.annotations import Annotated, annotated_recordings
 from training.crops import CropSettings, write_crops
-from training.data import ESC10, LABELS, SMOKE_ALARM
+from training.labels import ESC10, LABELS, SMOKE_ALARM
 from training.made_up import ALARMS, NEGATIVES, Maker, write_made_up
 from training.manifest import Entry, Manifest, open_manifest
 from training.negatives import UNHEARD_VOICES, speech

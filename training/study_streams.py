@@ -12,9 +12,9 @@ from pathlib import Path
 from ssondo_stream.bundle import Label
 from training.annotations import Annotated
 from training.column_probe import column_rows, fit_columns
-from training.data import LABELS
 from training.evaluation import evaluate
 from training.files import write_json
+from training.labels import LABELS, ONTOLOGY
 from training.learner import load_learner
 from training.probe_head import save_probe
 from training.report import write_report
@@ -64,7 +64,7 @@ def measure_streams(scored: dict[int, list[Recording]], out: Path) -> None:
 def _candidates(name: str) -> list[Label]:
     minimums, holds = ((0.0,), (1.0,)) if name in SHORT else ((1.0, 2.0), (1.0, 2.0))
     return [
-        Label(name, 0.5, round(0.5 * share, 3), 1.0, minimum, hold)
+        Label(name, 0.5, round(0.5 * share, 3), 1.0, minimum, hold, ONTOLOGY[name])
         for share, minimum, hold in product(_OFF_SHARES, minimums, holds)
     ]
 

@@ -10,9 +10,9 @@ from monitor.config import DetectionSettings
 from monitor.pipeline import Pipeline
 from ssondo_stream import AudioBlock, load_student
 from ssondo_stream.mel import filterbank
-from ssondo_stream.students import tagger
+from ssondo_stream.students import ColumnTagger, build, classifier
 from tests.bench.rows import Row
-from training.first_student import STUDENT
+from training.recipe import load_recipe
 
 HOPS = 200
 STRETCH = 10
@@ -69,7 +69,10 @@ def eager_hop() -> Callable[[], None]:
     """What a user of the published package does: mel and student of the last 10 s, in torch."""
     torch.set_num_threads(1)
     student = load_student()
-    network = tagger(STUDENT, len(student.spec.labels)).eval()  # speed does not depend on the weights
+    shipped = load_recipe("esc10_mobilenetv3").student
+    backbone = build(shipped.architecture, shipped.options)
+    head = classifier(backbone.embedding_dim, len(student.spec.labels))
+    network = ColumnTagger(backbone, head).eval()  # speed does not depend on the weights
     mel, window = student.spec.mel, torch.hann_window(student.spec.mel.n_fft)
     filters = torch.tensor(filterbank(mel))
     audio = torch.randn(10 * mel.sample_rate) * 0.02

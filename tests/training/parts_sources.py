@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from training.data import RATE
 from training.manifest import Entry, Manifest, open_manifest
+from training.sounds import RATE
 
 
 def chirps(seconds: float = 1.6, on: float = 0.2, off: float = 0.6, pitch: float = 900.0) -> np.ndarray:

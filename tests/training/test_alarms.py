@@ -3,7 +3,8 @@ import pytest
 
 from ssondo_stream.types import Samples
 from training.alarms import siren, smoke_alarm, temporal_three
-from training.data import RATE, SIREN, SMOKE_ALARM
+from training.labels import SIREN, SMOKE_ALARM
+from training.sounds import RATE
 
 
 def beeps(samples: Samples) -> list[tuple[float, float]]:

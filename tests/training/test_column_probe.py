@@ -16,15 +16,15 @@ from ssondo_stream.students import Backbone, MLPHead
 from tests.training.parts_distill import RECIPE
 from training.annotations import Annotated, Heard
 from training.column_probe import STRENGTHS, THRESHOLD, ColumnRows, column_rows, fit_columns
+from training.column_targets import COLUMN, LEAD
 from training.columns import annotated_targets
-from training.data import RATE
 from training.errors import AudioFileError, ManifestError
 from training.learner import Learner, Trained, new_learner
 from training.probe_data import ProbeError
 from training.probe_fit import fit_linear
 from training.recipe import StudentSettings
+from training.sounds import RATE
 from training.student_bundle import write_student_bundle
-from training.synthesis import COLUMN, LEAD
 
 MEL = MelConfig()
 LABELS = ("low", "high")

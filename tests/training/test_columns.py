@@ -11,13 +11,13 @@ from torch import Tensor
 from tests.training.parts_distill import RECIPE
 from tests.training.parts_embeddings import names, random_rows, stored
 from training.annotations import Annotated, Heard
+from training.column_targets import COLUMN, LEAD
 from training.columns import annotated_targets, as_rows, columns_in, write_clip_means
-from training.data import RATE
 from training.embeddings import open_embeddings
 from training.errors import EmbeddingsError, ManifestError
 from training.mixup import Mixup
 from training.recipe import Recipe, StudentSettings
-from training.synthesis import COLUMN, LEAD
+from training.sounds import RATE
 
 LABELS = ("Bark", "Rain")
 COLUMNS = 5

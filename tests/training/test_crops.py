@@ -6,8 +6,8 @@ import soundfile
 
 from tests.training.parts_sources import clips
 from training.crops import CropSettings, crop, write_crops
-from training.data import RATE, Sound
 from training.errors import ManifestError, SettingsError
+from training.sounds import RATE, Sound
 
 RNG = np.random.default_rng
 

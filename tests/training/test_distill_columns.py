@@ -15,8 +15,8 @@ from training.annotations import Heard, annotation_path, write_annotations
 from training.augment import Masks
 from training.batches import Chance
 from training.clips import read_clip
+from training.column_targets import COLUMN, LEAD
 from training.corpus import DistillError, Sources, open_corpus
-from training.data import RATE
 from training.distill import distill
 from training.embeddings import open_embeddings
 from training.errors import EmbeddingsError, ManifestError, SettingsError
@@ -35,8 +35,8 @@ from training.recipe import (
     load_recipe,
 )
 from training.schedules import ScheduleSettings
+from training.sounds import RATE
 from training.supervised import LabelLoss
-from training.synthesis import COLUMN, LEAD
 
 CLIPS, COLUMNS, SECONDS = 8, 3, 1.2
 NAMES = ("low", "high")

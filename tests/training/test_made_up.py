@@ -5,11 +5,11 @@ import pytest
 import soundfile
 
 from tests.training.parts_embeddings import content
-from training.data import RATE
 from training.errors import SettingsError
 from training.made_up import ALARMS, MANIFEST_FILE, write_made_up
 from training.manifest import open_manifest
 from training.negatives import clicks
+from training.sounds import RATE
 from training.soundscapes import Materials, SoundscapeSettings, write_soundscapes
 
 KINDS = {**ALARMS, "clicks": clicks}

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.parts import require
-from training.data import RATE
 from training.negatives import BACKGROUND, FOREGROUND, UNHEARD_VOICES, VOICES, Maker, speech
+from training.sounds import RATE
 
 
 @pytest.mark.parametrize("name", [*FOREGROUND, *BACKGROUND])

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.data import RATE
 from training.rooms import EARLY_SECONDS, SOUND_SPEED, Room, heard_in, impulse_response, random_room
+from training.sounds import RATE
 
 ROOM = Room((6.0, 5.0, 3.0), 0.5, (1.0, 1.0, 1.5), (4.0, 3.0, 1.2), 0.0)
 

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from ssondo_stream.bundle import BUNDLES
-from ssondo_stream.engine import activate
 from ssondo_stream.loading import load_student
-from ssondo_stream.mel import log_mel
 from ssondo_stream.student import LoadedStudent
 from ssondo_stream.types import Samples
 from tests.parts_shared import shared
 from training.alarms import temporal_three
-from training.data import ESC10, LABELS, RATE, SMOKE_ALARM, load_audio, read_manifest
-from training.detect import column_scores, in_samples, segments
+from training.announcing import settled_events
+from training.clips import read_clip
+from training.labels import ESC10, LABELS, SMOKE_ALARM
+from training.sounds import RATE
+from training.stream_scores import score_samples
 
 BUNDLE = BUNDLES / "default"
 
@@ -23,11 +24,17 @@ def student() -> LoadedStudent:
     return load_student(BUNDLE)
 
 
+def recordings() -> list[dict[str, str]]:
+    """Rows of the table of ESC-10: `file`, `label`, `fold`, `freesound_id`."""
+    with (shared("data/esc10") / "meta.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def events(student: LoadedStudent, samples: Samples) -> dict[str, list[tuple[float, float]]]:
     """Events by label, in seconds, under the bundle's own settings."""
-    scores = column_scores(student, samples).settled
-    found = {rule.name: in_samples(segments(scores[:, i], rule)) for i, rule in enumerate(student.spec.labels)}
-    return {name: [(a / RATE, b / RATE) for a, b in spans] for name, spans in found.items() if spans}
+    scores = score_samples(student, samples, RATE)
+    found = {rule.name: settled_events(scores, i, rule) for i, rule in enumerate(student.spec.labels)}
+    return {name: spans for name, spans in found.items() if spans}
 
 
 def quiet_room(seconds: float) -> Samples:
@@ -46,16 +53,16 @@ def test_bundle_has_the_labels_it_was_trained_on(student: LoadedStudent) -> None
 def test_every_recording_is_credited() -> None:
     with (BUNDLE / "CREDITS.csv").open(encoding="utf-8", newline="") as file:
         credited = {row["freesound_id"] for row in csv.DictReader(file)}
-    assert credited == {clip.freesound_id for clip in read_manifest(shared("data/esc10"))}
+    assert credited == {row["freesound_id"] for row in recordings()}
 
 
 def test_bundle_tells_the_sounds_of_its_training_apart(student: LoadedStudent) -> None:
     folder = shared("data/esc10")
-    first_of_each = {clip.label: clip for clip in reversed(read_manifest(folder))}
+    first_of_each = {row["label"]: row["file"] for row in reversed(recordings())}
     right = []
-    for clip in first_of_each.values():
-        logits = student.stream().push(log_mel(load_audio(folder / clip.file)))[-1].logits
-        right.append(LABELS[activate(logits, "sigmoid").mean(axis=0).argmax()] == ESC10[clip.label])
+    for label, name in first_of_each.items():
+        scores = score_samples(student, read_clip(folder / name, RATE, 5.0).samples, RATE)
+        right.append(LABELS[scores.means[:, -1].mean(axis=0).argmax()] == ESC10[label])
     assert sum(right) >= 9
 
 

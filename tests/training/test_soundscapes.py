@@ -8,9 +8,9 @@ import soundfile
 from tests.training.parts_embeddings import assert_killed, content, run_python
 from tests.training.parts_sources import backgrounds, clips
 from training.annotations import annotated_recordings, read_annotations
-from training.data import RATE, Sound
 from training.errors import ManifestError, SettingsError
 from training.manifest import Manifest
+from training.sounds import RATE, Sound
 from training.soundscapes import SKIPPED_FILE, Maker, Materials, SoundscapeSettings, write_soundscapes
 
 SETTINGS = SoundscapeSettings(count=3, seconds=12, events=(2, 3), longest_seconds=2.5, seed=4)

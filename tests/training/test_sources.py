@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tests.training.parts_sources import chirps, clips, noise
-from training.data import RATE, Sound
 from training.errors import AudioFileError, ManifestError
 from training.manifest import Entry, Manifest
+from training.sounds import RATE, Sound
 from training.sources import Clips, faster, looped, marked, part_of
 
 LABELS = ("Chirp", "Rain")

@@ -3,22 +3,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
+from ssondo_stream.engine import activate
 from ssondo_stream.errors import AudioError
+from ssondo_stream.mel import log_mel
+from ssondo_stream.types import Samples
 from tests.training.parts_streams import RATE, Fickle, bursts
 from training.announcing import settled_events
-from training.detect import column_scores
 from training.errors import AudioFileError
 from training.stream_scores import StreamSettings, score_file, score_samples
+
+Scores = NDArray[np.float32]
+
+
+def by_columns(student: Fickle, samples: Samples) -> tuple[Scores, Scores]:
+    """Of each column the mean over all windows but that in which it is the newest, and the largest mean on the way."""
+    windows = [activate(one.logits, student.spec.activation) for one in student.stream().push(log_mel(samples))]
+    means, largest = [], []
+    for column in range(len(windows)):
+        later = range(column + 1, len(windows))
+        own = [windows[k][column - k - 1] for k in later if k - column < len(windows[k])] or [windows[column][-1]]
+        running = np.cumsum(own, axis=0) / np.arange(1, len(own) + 1)[:, None]
+        means.append(running[-1])
+        largest.append(running.max(axis=0))
+    return np.array(means), np.array(largest)
 
 
 def test_settled_scores_are_means_over_the_windows_of_a_column() -> None:
     samples = bursts(3)
-    ours, expected = score_samples(Fickle(3.0), samples, RATE), column_scores(Fickle(3.0), samples)
-    columns = len(expected.settled) - 1  # what lies in the last one is completed by silence here
-    np.testing.assert_allclose(ours.means[:columns, -1], expected.settled[:columns], atol=0.25)
-    np.testing.assert_allclose(ours.means[: columns - 20, -1], expected.settled[: columns - 20], atol=1e-5)
-    np.testing.assert_allclose(ours.means[: columns - 20].max(axis=1), expected.early[: columns - 20], atol=1e-5)
+    ours, (settled, early) = score_samples(Fickle(3.0), samples, RATE), by_columns(Fickle(3.0), samples)
+    columns = len(settled) - 1  # what lies in the last one is completed by silence here
+    np.testing.assert_allclose(ours.means[:columns, -1], settled[:columns], atol=0.25)
+    np.testing.assert_allclose(ours.means[: columns - 20, -1], settled[: columns - 20], atol=1e-5)
+    np.testing.assert_allclose(ours.means[: columns - 20].max(axis=1), early[: columns - 20], atol=1e-5)
 
 
 @pytest.mark.parametrize("block_seconds", [0.013, 7.0])

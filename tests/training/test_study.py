@@ -6,7 +6,7 @@ import pytest
 
 from ssondo_stream.loading import load_student
 from tests.parts_shared import shared
-from training.data import LABELS
+from training.labels import LABELS
 from training.study import Effort, Split, run
 from training.study_data import StudyData
 from training.study_report import read_rows

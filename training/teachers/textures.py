@@ -20,6 +20,7 @@ from torch import Tensor
 from ssondo_stream.mel import MelConfig, log_mel
 from ssondo_stream.types import Frames, Samples
 from training.clips import read_clip
+from training.column_targets import COLUMN_FRAMES
 from training.files import make_folder, write_file
 from training.manifest import Manifest
 from training.teachers.errors import TeacherError
@@ -27,7 +28,7 @@ from training.teachers.frontend import check_audio
 
 TEXTURES_FILE = "textures.safetensors"
 MEL = MelConfig(n_mels=64, offset=1e-6)
-COLUMN_FRAMES, CONTEXT_FRAMES = 32, 160
+CONTEXT_FRAMES = 160
 _AUDIBLE = -12.0  # log energy in a frame's loudest band, below which it counts as silence
 _LEAST = 5  # frames that are heard; with fewer all count
 _GROUPS, _CEPSTRA = 8, 20

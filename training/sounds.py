@@ -1,42 +1,21 @@
-"""ESC-10 as sounds that can be placed: decoded, resampled, trimmed, and marked where something is heard.
+"""Sounds that can be placed into scenes, and where in a clip something is heard.
 
 A clip's label says what it holds, not when; barks and cries have pauses, and columns are trained on what is heard in
 them, so activity is read from the energy.
 """
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from ssondo_stream.types import Samples
 
 RATE = 32_000
-ESC10 = {
-    "dog_bark": "Dog bark",
-    "rooster": "Rooster",
-    "rain": "Rain",
-    "sea_waves": "Sea waves",
-    "fire_crackling": "Crackling fire",
-    "baby_cry": "Crying baby",
-    "person_sneeze": "Sneezing",
-    "clock_tick": "Clock tick",
-    "helicopter": "Helicopter",
-    "chainsaw": "Chainsaw",
-}
-LABELS = (*ESC10.values(), "Smoke alarm", "Siren")
-SMOKE_ALARM, SIREN = LABELS.index("Smoke alarm"), LABELS.index("Siren")
-EVENT_LIKE = frozenset({"dog_bark", "rooster", "baby_cry", "person_sneeze"})
-
 _STEP = RATE // 100
 _AUDIBLE_DB = -26.0  # below the clip's loudest 50 ms
-_NOTHING_DB = -97.0
 _FLOOR_MARGIN_DB = 8.0  # above what the clip's quietest tenth holds
 
 Spans = tuple[tuple[int, int], ...]
@@ -48,7 +27,7 @@ class Sound:
 
     Attributes:
         samples: [n] at 32 kHz, scaled to an rms of 1 within its spans.
-        label: index into LABELS, or None for what must not be reported.
+        label: index of the label, or None for what must not be reported.
         spans: where it is heard, as (start, stop) in samples.
         steady: whether it may be cut and repeated at will.
     """
@@ -57,48 +36,6 @@ class Sound:
     label: int | None
     spans: Spans
     steady: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A row of the manifest."""
-
-    file: str
-    label: str
-    fold: int
-    freesound_id: str
-
-
-def read_manifest(folder: Path) -> list[Clip]:
-    """Rows of `meta.csv`."""
-    with (folder / "meta.csv").open(encoding="utf-8", newline="") as file:
-        return [Clip(row["file"], row["label"], int(row["fold"]), row["freesound_id"]) for row in csv.DictReader(file)]
-
-
-def in_folds(clips: Iterable[Clip], folds: Iterable[int]) -> list[Clip]:
-    """The clips of these folds; clips cut from one recording share a fold, so nothing leaks between folds."""
-    wanted = set(folds)
-    return [clip for clip in clips if clip.fold in wanted]
-
-
-def load_audio(path: Path) -> Samples:
-    """A file as mono float32 at 32 kHz, [n]."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return np.asarray(soxr.resample(samples.mean(axis=1), rate, RATE), np.float32)
-
-
-def load_sound(folder: Path, clip: Clip) -> Sound:
-    """A clip, trimmed to what is heard, with its spans."""
-    return as_sound(load_audio(folder / clip.file), clip.label)
-
-
-def as_sound(samples: Samples, label: str) -> Sound:
-    """Audio of an ESC-10 label, trimmed to what is heard."""
-    spans = activity(samples, bridge_seconds=0.5) if label in EVENT_LIKE else _filled(samples)
-    first, last = spans[0][0], spans[-1][1]
-    spans = tuple((start - first, stop - first) for start, stop in spans)
-    name = LABELS.index(ESC10[label])
-    return normalised(Sound(samples[first:last], name, spans, steady=label not in EVENT_LIKE))
 
 
 def normalised(sound: Sound) -> Sound:
@@ -134,13 +71,6 @@ def merge(spans: Iterable[tuple[int, int]], bridge: int) -> list[tuple[int, int]
         else:
             joined.append((start, stop))
     return joined
-
-
-def _filled(samples: Samples) -> Spans:
-    """The one span of a continuous sound: the clip without the digital silence that pads it."""
-    level = _levels(samples)
-    loud = np.flatnonzero(level >= max(level.max() - 45, _NOTHING_DB))
-    return ((int(loud[0]) * _STEP, min(len(samples), (int(loud[-1]) + 1) * _STEP)),)
 
 
 def _levels(samples: Samples) -> NDArray[np.float64]:
