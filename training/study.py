@@ -22,6 +22,7 @@ from training.embeddings import open_embeddings
 from training.evaluation import score_recordings
 from training.extract import ExtractSettings, extract
 from training.files import make_folder, write_json
+from training.learner import STUDENT_FILE, load_learner
 from training.losses import LossSettings
 from training.probe import ProbeSettings, probe
 from training.probe_data import probe_data
@@ -45,6 +46,7 @@ class Effort:
         seeds: each trains a network, and all of them teach together.
         crops: that networks learn labels on.
         windows: that students hear their teachers on.
+        scenes: that students are tuned on.
         clusters: of these.
         epochs: of a network or student; 0 for those of its recipe.
         epochs_of_losses: where nine losses are compared.
@@ -55,6 +57,7 @@ class Effort:
     seeds: tuple[int, ...] = (0, 1, 2)
     crops: int = 4000
     windows: int = 3000
+    scenes: int = 5000
     clusters: int = 32
     epochs: int = 0
     epochs_of_losses: int = 5
@@ -101,10 +104,21 @@ class Split:
     def taught(self, step: str, seed: int) -> Path:
         """A student that has learnt from the teachers, in the way of a step."""
         recipe, out = self.student_recipe(step, seed), self.folder / f"{step}-{seed}"
+        if self._finished(out, recipe):
+            return out
         windows = self.data.windows(self.folds, self.effort.windows)
         clusters = read_clusters(self.clusters()) if recipe.needs_clusters else None
         distill(recipe, Sources(windows, open_embeddings(self.columns()), clusters), out, QUIET)
         self.measure(out, str(out))
+        return out
+
+    def tuned(self, seed: int) -> Path:
+        """The student of balanced sampling, which then has learnt when sounds are heard in scenes."""
+        recipe, out = self.effort.recipe("esc10_scenes", seed), self.folder / f"tuned-{seed}"
+        if not self._finished(out, recipe):
+            scenes = self.data.scenes(self.folds, self.effort.scenes)
+            distill(recipe, Sources(scenes, initial_weights=self.taught("balanced", seed) / STUDENT_FILE), out, QUIET)
+            self.measure(out, str(out))
         return out
 
     def student_recipe(self, step: str, seed: int) -> Recipe:
@@ -126,10 +140,12 @@ class Split:
         return score_recordings(load_student(self.bundle(seed)), recordings, folder, progress=False)
 
     def bundle(self, seed: int) -> Path:
-        """The student that learnt from the teachers with balanced sampling, as the monitor runs it."""
-        student = self.taught("balanced", seed)
-        practice = self.data.practice(self.folds, self.effort.practice)
-        return write_stream_bundle(student, practice, self.folder / f"bundle-{seed}")
+        """The tuned student as the monitor runs it."""
+        bundle = self.folder / f"bundle-{seed}"
+        if not (bundle / "bundle.json").exists():
+            practice = self.data.practice(self.folds, self.effort.practice)
+            write_stream_bundle(self.tuned(seed), practice, bundle)
+        return bundle
 
     def columns(self) -> Path:
         """What the teachers say of each column of the windows."""
@@ -175,8 +191,15 @@ class Split:
         result = probe(probe_data(open_embeddings(stored), clips), ProbeSettings(tested=self.left_out))
         write_json(out / "accuracy.json", {"accuracy": result.mean, "folds": self.left_out})
 
+    def _finished(self, out: Path, recipe: Recipe) -> bool:
+        """Whether all of a training is there, which then needs no data."""
+        measured = (out / "accuracy.json").exists() or not self.left_out
+        return measured and (out / STUDENT_FILE).exists() and load_learner(out).recipe == recipe
+
     def _learnt(self, name: str, recipe: Recipe) -> Path:
         out = self.folder / f"{name}-{recipe.seed}"
+        if self._finished(out, recipe):
+            return out
         distill(recipe, Sources(self.data.crops(self.folds, self.effort.crops, recipe.seconds)), out, QUIET)
         self.measure(out, str(out))
         return out
@@ -194,6 +217,8 @@ def run(split: Split, step: str, seed: int) -> None:
         split.scratch(seed)
     elif step == "ensemble":
         split.ensemble()
+    elif step == "tuned":
+        split.tuned(seed)
     elif step == "streams":
         split.scored(seed) if split.left_out else split.bundle(seed)
     else:
@@ -212,7 +237,7 @@ def main() -> None:
     parser.add_argument("--esc10", type=Path, required=True, help="folder with meta.csv and the clips")
     parser.add_argument("--work", type=Path, required=True, help="of everything that is made")
     parser.add_argument("--leave-out", default="1,2,3,4,0", help="folds to leave out in turn; 0 for none")
-    parser.add_argument("--steps", default="teacher,ensemble,scratch,uniform,balanced,streams,report")
+    parser.add_argument("--steps", default="teacher,ensemble,scratch,uniform,balanced,tuned,streams,report")
     parser.add_argument("--seeds", default="0,1,2")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -35,6 +35,7 @@ TRAINING = SoundscapeSettings(
     peak_dbfs=(-35.0, -1.0),
 )
 MEASURED = SoundscapeSettings(seconds=60.0, events=(5, 5), snr_db=(8.0, 22.0))
+SCENES = replace(TRAINING, distractors=(0, 2), snr_db=(3.0, 30.0), seed=2000)
 PRACTICE = SoundscapeSettings(
     seconds=60.0, events=(2, 8), distractors=(0, 6), snr_db=(0.0, 28.0), speed=_SPEEDS, peak_dbfs=(-35.0, -1.0)
 )
@@ -98,6 +99,12 @@ class StudyData:
         self.crops(folds, count // 2, WINDOW_SECONDS, name=f"{folder.name}/crops")
         return open_manifest(folder)
 
+    def scenes(self, folds: Sequence[int], count: int) -> Manifest:
+        """What a student is tuned on: the clips of some folds among other sounds, with annotations."""
+        folder = self.folder / f"scenes-{_named(folds)}"
+        self._write(folder, folds, self.negatives(), SCENES, count)
+        return open_manifest(folder)
+
     def practice(self, folds: Sequence[int], count: int) -> list[Annotated]:
         """Minutes to fit a head on: of the clips of some folds, and half as many without any of them."""
         sounds, others = self.folder / f"practice-{_named(folds)}", self.folder / "practice-quiet"
@@ -120,7 +127,7 @@ class StudyData:
     ) -> None:
         clips = self.labelled().in_folds(folds)
         materials = Materials(clips, distractors=distractors, labels=LABELS, whole=(LABELS[SMOKE_ALARM],))
-        write_soundscapes(folder, materials, _of(like, count, _seed(folds)), progress=False)
+        write_soundscapes(folder, materials, _of(like, count, like.seed + _seed(folds)), progress=False)
 
 
 def _of(like: SoundscapeSettings, count: int, seed: int) -> SoundscapeSettings:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.parts_distill import CLIPS, RUN, clusters_of, embedded, tones
+from training.annotations import Heard, annotation_path, write_annotations
 from training.corpus import Sources
 from training.distill import distill
 from training.embeddings import open_embeddings
@@ -24,13 +25,19 @@ NARROW = {
     "eres2net": "student.options={m_channels = 8, num_blocks = [1, 1, 1, 1, 1]}",
     "resnet": "student.options={channels = [4, 8, 8, 16], dim = 8}",
 }
-THESE = {"esc10_resnet": ("labels.names=[]",)}  # the data has labels of its own
+THESE = {  # the data has labels of its own
+    "esc10_resnet": ("labels.names=[]",),
+    "esc10_scenes": ('labels.names=["high", "low"]',),
+}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    embedded(open_manifest(tones(folder)), folder / "embeddings", 3840)
+    manifest = open_manifest(tones(folder))
+    embedded(manifest, folder / "embeddings", 3840)
+    for entry in manifest.entries:
+        write_annotations(annotation_path(manifest.path(entry)), [Heard(0.1, 0.4, entry.labels[0])])
     return folder
 
 
@@ -47,7 +54,9 @@ def test_every_shipped_recipe_trains(data: Path, tmp_path: Path, name: str) -> N
 
 
 def test_the_published_pairs_the_baseline_and_ours_are_shipped() -> None:
-    assert {*PUBLISHED, "supervised_mobilenetv3", "esc10_mobilenetv3", "esc10_resnet"} == set(list_recipes())
+    assert {*PUBLISHED, "supervised_mobilenetv3", "esc10_mobilenetv3", "esc10_resnet", "esc10_scenes"} == set(
+        list_recipes()
+    )
 
 
 @pytest.mark.parametrize("name", [*PUBLISHED, "supervised_mobilenetv3"])
@@ -158,6 +167,7 @@ def test_file_that_is_no_recipe_is_refused(tmp_path: Path, content: bytes, told:
 
 def test_unknown_recipe_lists_those_that_there_are() -> None:
     with pytest.raises(
-        RecipeError, match=r"no recipe 'matpac': expected a file, or one of esc10_mobilenetv3, esc10_resnet, m2d_dymn"
+        RecipeError,
+        match=r"no recipe 'matpac': expected a file, or one of esc10_mobilenetv3, esc10_resnet, esc10_scenes",
     ):
         load_recipe("matpac")

@@ -12,7 +12,7 @@ from training.study_data import StudyData
 from training.study_report import read_rows
 
 LITTLE = Effort(
-    seeds=(0,), crops=16, windows=8, clusters=2, epochs=1, epochs_of_losses=1, draws=4, practice=6, measured=1
+    seeds=(0,), crops=16, windows=8, scenes=8, clusters=2, epochs=1, epochs_of_losses=1, draws=4, practice=6, measured=1
 )
 
 
@@ -33,14 +33,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> StudyData:
 def split(data: StudyData) -> Split:
     """Everything without fold 1."""
     found = Split(data, (2, 3, 4), LITTLE)
-    for step in ("teacher", "ensemble", "scratch", "uniform", "balanced", "loss-kl", "streams"):
+    for step in ("teacher", "ensemble", "scratch", "uniform", "balanced", "loss-kl", "tuned", "streams"):
         run(found, step, 0)
     return found
 
 
 def test_every_step_is_measured_on_the_fold_left_out(split: Split) -> None:
     rows = {row.name: row for row in read_rows(split.data.folder)}
-    assert set(rows) == {"teacher", "textures", "ensemble", "scratch", "uniform", "balanced", "loss-kl"}
+    assert set(rows) == {"teacher", "textures", "ensemble", "scratch", "uniform", "balanced", "loss-kl", "tuned"}
     assert all(set(row.by_fold) == {1} and 0 <= row.mean <= 1 for row in rows.values())
 
 
