@@ -36,6 +36,11 @@ class Scene:
         if sound.label is not None and np.sqrt(np.mean(part**2)) >= _AUDIBLE:
             self.heard += [Occurrence(sound.label, start + a, start + b) for a, b in sound.spans]
 
+    def part(self, start: int, n: int) -> "Scene":
+        """N samples from `start` on, and what is heard in them."""
+        stops = [(event, max(event.start - start, 0), min(event.stop - start, n)) for event in self.heard]
+        return Scene(self.samples[start : start + n], [Occurrence(e.label, a, b) for e, a, b in stops if a < b])
+
     def scale_to(self, peak_dbfs: float) -> None:
         """Set the level of the loudest sample."""
         peak = float(np.abs(self.samples).max())

@@ -45,6 +45,7 @@ class SoundscapeSettings:
         in_rooms: share of the sounds that are heard in a room of their own.
         bridge_seconds: what is heard of a label twice within this time is one event.
         peak_dbfs: of the loudest sample.
+        margin_seconds: made longer by this at either end and then cut, so that sounds may go on beyond the edges.
         seed: of everything.
     """
 
@@ -59,18 +60,33 @@ class SoundscapeSettings:
     in_rooms: float = 0.65
     bridge_seconds: float = 1.0
     peak_dbfs: Range = (-18.0, -1.0)
+    margin_seconds: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         for low, high in (self.events, self.distractors, self.snr_db, self.peak_dbfs, self.speed):
             if low > high:
                 raise ValueError(f"need ranges from low to high, got {self}")
-        if self.count < 1 or self.polyphony < 1 or min(self.events[0], self.distractors[0], self.bridge_seconds) < 0:
+        if self.count < 1 or self.polyphony < 1 or self.least < 0:
             raise ValueError(f"need count and polyphony >= 1 and nothing negative, got {self}")
         if self.speed[0] <= 0:
             raise ValueError(f"need speeds above 0, got {self.speed}")
-        if not 0 < self.longest_seconds + 1 < self.seconds or not 0 <= self.in_rooms <= 1 or self.peak_dbfs[1] > 0:
+        if (
+            not 0 < self.longest_seconds + 1 < self.whole_seconds
+            or not 0 <= self.in_rooms <= 1
+            or self.peak_dbfs[1] > 0
+        ):
             raise ValueError(f"need longest_seconds + 1 < seconds, in_rooms in 0..1 and peaks up to 0 dBFS, got {self}")
+
+    @property
+    def least(self) -> float:
+        """The smallest of what must not be negative."""
+        return min(self.events[0], self.distractors[0], self.bridge_seconds, self.margin_seconds)
+
+    @property
+    def whole_seconds(self) -> float:
+        """With the margins."""
+        return self.seconds + 2 * self.margin_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +99,7 @@ class Materials:
         distractors: sounds that must not be reported; needed where the settings ask for some.
         labels: to draw from evenly; those of the clips in alphabetical order if not given.
         whole: labels whose pauses belong to them, as those of a smoke alarm do.
+        steady: labels that are heard all along, as rain is: their clips are cut and repeated at will.
         most_skipped: share of a manifest's clips that may be unreadable.
     """
 
@@ -91,6 +108,7 @@ class Materials:
     distractors: Manifest | None = None
     labels: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
+    steady: tuple[str, ...] = ()
     most_skipped: float = 0.05
 
 
@@ -146,8 +164,9 @@ class Maker:
         if any(missing):
             raise ValueError("events need clips, and distractors their own; with none of either ask for (0, 0)")
         self.settings, self.labels, share = settings, _labels(materials), materials.most_skipped
-        whole, others = frozenset(materials.whole), (materials.backgrounds, materials.distractors)
-        self._clips = Clips(materials.clips, self.labels, whole, share) if materials.clips else None
+        whole, steady = frozenset(materials.whole), frozenset(materials.steady)
+        others = (materials.backgrounds, materials.distractors)
+        self._clips = Clips(materials.clips, self.labels, whole, steady, share) if materials.clips else None
         self._backgrounds, self._distractors = (Clips(m, most_skipped=share) if m else None for m in others)
 
     @property
@@ -158,7 +177,7 @@ class Maker:
     def make(self, number: int) -> tuple[Scene, tuple[Heard, ...]]:
         """Soundscape by its number: the scene, and its events in seconds."""
         settings, rng = self.settings, np.random.default_rng([self.settings.seed, number])
-        scene = Scene(np.zeros(round(settings.seconds * RATE), np.float32))
+        scene = Scene(np.zeros(round(settings.whole_seconds * RATE), np.float32))
         scene.add(self._background(rng), 0, 1.0)
         background, busy = scene.samples.copy(), list[tuple[int, int]]()
         for clips, (least, most) in ((self._clips, settings.events), (self._distractors, settings.distractors)):
@@ -167,6 +186,7 @@ class Maker:
                 start = _free(sound, len(scene.samples), busy, settings.polyphony, rng) if sound else None
                 if sound and start is not None:
                     scene.add(sound, start, _gain(sound, background[start:], rng.uniform(*settings.snr_db)))
+        scene = scene.part(round(settings.margin_seconds * RATE), round(settings.seconds * RATE))
         scene.scale_to(rng.uniform(*settings.peak_dbfs))
         heard = [Heard(e.start / RATE, e.stop / RATE, self.labels[e.label]) for e in scene.heard]
         spans = [(name, span) for name in self.labels for span in merged(heard, name, settings.bridge_seconds)]
@@ -175,7 +195,7 @@ class Maker:
     def _background(self, rng: np.random.Generator) -> Sound:
         makers = list(BACKGROUND.values())
         drawn = self._backgrounds.draw(rng) if self._backgrounds else makers[rng.integers(len(makers))](rng)
-        return looped(drawn, rng, round(self.settings.seconds * RATE))
+        return looped(drawn, rng, round(self.settings.whole_seconds * RATE))
 
     def _sound(self, clips: Clips, rng: np.random.Generator) -> Sound:
         drawn = clips.draw(rng)
@@ -222,4 +242,10 @@ def _resolved(materials: Materials, settings: SoundscapeSettings) -> dict[str, o
     manifests = {"clips": materials.clips, "backgrounds": materials.backgrounds, "distractors": materials.distractors}
     told = {name: manifest.fingerprint if manifest else None for name, manifest in manifests.items()}
     plain = {name: value for name, value in asdict(settings).items() if name != "count"}
-    return {**told, "labels": _labels(materials), "whole": sorted(materials.whole), **plain}
+    return {
+        **told,
+        "labels": _labels(materials),
+        "whole": sorted(materials.whole),
+        "steady": sorted(materials.steady),
+        **plain,
+    }

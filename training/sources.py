@@ -33,12 +33,14 @@ class Clips:
         manifest: of clips.
         labels: in whose order labels are numbered; None for sounds that have none, such as backgrounds.
         whole: labels whose pauses belong to them, as those of a smoke alarm do.
+        steady: labels that are heard all along, as rain is: their clips may be cut and repeated at will.
         most_skipped: share of the clips that may be unreadable.
     """
 
     manifest: Manifest
     labels: tuple[str, ...] | None = None
     whole: frozenset[str] = frozenset()
+    steady: frozenset[str] = frozenset()
     most_skipped: float = 0.05
     skipped: dict[str, str] = field(default_factory=dict)
     _read: OrderedDict[str, Sound] = field(default_factory=OrderedDict)
@@ -89,7 +91,9 @@ class Clips:
         clip = read_clip(self.manifest.path(entry), RATE, LONGEST_SECONDS)
         length = min(len(clip.samples), round(clip.duration * RATE))
         sound = marked(clip.samples[:length], label)
-        if self.whole.intersection(entry.labels):
+        if self.steady.intersection(entry.labels):
+            sound = repeated(sound)
+        elif self.whole.intersection(entry.labels):
             sound = normalised(replace(sound, spans=((0, len(sound.samples)),), steady=False))
         self._read[entry.id] = sound
         if len(self._read) > _KEPT:
@@ -137,6 +141,12 @@ def part_of(sound: Sound, rng: np.random.Generator, longest_seconds: float) -> S
         (max(0, a - start), min(length, b - start)) for a, b in sound.spans if a < start + length and b > start
     )
     return replace(sound, samples=_softened(sound.samples[start : start + length]), spans=spans)
+
+
+def repeated(sound: Sound, seconds: float = LONGEST_SECONDS) -> Sound:
+    """A sound that is heard all along, over and over for so long; a longer one is left as long as it is."""
+    samples = np.resize(sound.samples, max(len(sound.samples), round(seconds * RATE)))
+    return normalised(Sound(samples, sound.label, ((0, len(samples)),), steady=True))
 
 
 def faster(sound: Sound, speed: float) -> Sound:

@@ -57,7 +57,7 @@ class Effort:
     seeds: tuple[int, ...] = (0, 1, 2)
     crops: int = 4000
     windows: int = 3000
-    scenes: int = 5000
+    scenes: int = 2500
     clusters: int = 32
     epochs: int = 0
     epochs_of_losses: int = 5

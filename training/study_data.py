@@ -11,7 +11,7 @@ from pathlib import Path
 
 from training.annotations import Annotated, annotated_recordings
 from training.crops import CropSettings, write_crops
-from training.labels import ESC10, LABELS, SMOKE_ALARM
+from training.labels import ESC10, LABELS, SMOKE_ALARM, STEADY
 from training.made_up import ALARMS, NEGATIVES, Maker, write_made_up
 from training.manifest import Entry, Manifest, open_manifest
 from training.negatives import UNHEARD_VOICES, speech
@@ -35,7 +35,15 @@ TRAINING = SoundscapeSettings(
     peak_dbfs=(-35.0, -1.0),
 )
 MEASURED = SoundscapeSettings(seconds=60.0, events=(5, 5), snr_db=(8.0, 22.0))
-SCENES = replace(TRAINING, distractors=(0, 2), snr_db=(3.0, 30.0), seed=2000)
+SCENES = replace(
+    TRAINING,
+    seconds=10.0,
+    events=(0, 3),
+    distractors=(0, 3),
+    snr_db=(3.0, 30.0),
+    longest_seconds=9.0,
+    margin_seconds=5.0,
+)
 PRACTICE = SoundscapeSettings(
     seconds=60.0, events=(2, 8), distractors=(0, 6), snr_db=(0.0, 28.0), speed=_SPEEDS, peak_dbfs=(-35.0, -1.0)
 )
@@ -95,39 +103,37 @@ class StudyData:
     def windows(self, folds: Sequence[int], count: int) -> Manifest:
         """What a student hears its teachers on: scenes of the clips of some folds, and single sounds."""
         folder = self.folder / f"windows-{_named(folds)}"
-        self._write(folder / "scenes", folds, self.negatives(), TRAINING, count // 2)
+        materials = replace(self._materials(folds, self.negatives()), steady=())  # nobody asks when they are heard
+        write_soundscapes(folder / "scenes", materials, _of(TRAINING, count // 2, _seed(folds)), progress=False)
         self.crops(folds, count // 2, WINDOW_SECONDS, name=f"{folder.name}/crops")
         return open_manifest(folder)
 
     def scenes(self, folds: Sequence[int], count: int) -> Manifest:
         """What a student is tuned on: the clips of some folds among other sounds, with annotations."""
         folder = self.folder / f"scenes-{_named(folds)}"
-        self._write(folder, folds, self.negatives(), SCENES, count)
+        materials = self._materials(folds, self.negatives())
+        write_soundscapes(folder, materials, _of(SCENES, count, _seed(folds)), progress=False)
         return open_manifest(folder)
 
     def practice(self, folds: Sequence[int], count: int) -> list[Annotated]:
         """Minutes to fit a head on: of the clips of some folds, and half as many without any of them."""
         sounds, others = self.folder / f"practice-{_named(folds)}", self.folder / "practice-quiet"
-        self._write(sounds, folds, self.negatives(), PRACTICE, count)
-        write_soundscapes(
-            others, Materials(None, distractors=self.negatives()), _of(QUIET, count // 2, 0), progress=False
-        )
+        materials, quiet = self._materials(folds, self.negatives()), Materials(distractors=self.negatives())
+        write_soundscapes(sounds, materials, _of(PRACTICE, count, _seed(folds)), progress=False)
+        write_soundscapes(others, quiet, _of(QUIET, count // 2, 0), progress=False)
         return [*annotated_recordings(sounds), *annotated_recordings(others)]
 
     def measured(self, fold: int, count: int) -> list[Annotated]:
         """Minutes with five sounds each, of the clips of one fold, and twice as many in which nothing is to report."""
-        sounds, quiet = self.folder / f"soundscapes-{fold}", self.folder / f"quiet-{fold}"
-        self._write(sounds, (fold,), None, MEASURED, count)
-        others = Materials(None, distractors=self.unheard_negatives())
-        write_soundscapes(quiet, others, _of(QUIET, 2 * count, _UNHEARD + fold), progress=False)
-        return [*annotated_recordings(sounds), *annotated_recordings(quiet)]
+        sounds, others = self.folder / f"soundscapes-{fold}", self.folder / f"quiet-{fold}"
+        quiet = Materials(distractors=self.unheard_negatives())
+        write_soundscapes(sounds, self._materials((fold,)), _of(MEASURED, count, _seed((fold,))), progress=False)
+        write_soundscapes(others, quiet, _of(QUIET, 2 * count, _UNHEARD + fold), progress=False)
+        return [*annotated_recordings(sounds), *annotated_recordings(others)]
 
-    def _write(
-        self, folder: Path, folds: Sequence[int], distractors: Manifest | None, like: SoundscapeSettings, count: int
-    ) -> None:
-        clips = self.labelled().in_folds(folds)
-        materials = Materials(clips, distractors=distractors, labels=LABELS, whole=(LABELS[SMOKE_ALARM],))
-        write_soundscapes(folder, materials, _of(like, count, like.seed + _seed(folds)), progress=False)
+    def _materials(self, folds: Sequence[int], distractors: Manifest | None = None) -> Materials:
+        clips, whole = self.labelled().in_folds(folds), (LABELS[SMOKE_ALARM],)
+        return Materials(clips, distractors=distractors, labels=LABELS, whole=whole, steady=STEADY)
 
 
 def _of(like: SoundscapeSettings, count: int, seed: int) -> SoundscapeSettings:
