@@ -16,6 +16,7 @@ from training.manifest import Entry, Manifest, Skipped
 from training.sounds import RATE, Sound, activity, normalised
 
 LONGEST_SECONDS = 30.0
+STEADY_SECONDS = 10.0  # of a sound that is heard all along
 _STEADY_SHARE = 0.8  # heard in so much of a clip, a sound is steady and may be cut anywhere
 _BRIDGE_SECONDS = 0.5
 _EDGE = RATE // 100
@@ -143,7 +144,7 @@ def part_of(sound: Sound, rng: np.random.Generator, longest_seconds: float) -> S
     return replace(sound, samples=_softened(sound.samples[start : start + length]), spans=spans)
 
 
-def repeated(sound: Sound, seconds: float = LONGEST_SECONDS) -> Sound:
+def repeated(sound: Sound, seconds: float = STEADY_SECONDS) -> Sound:
     """A sound that is heard all along, over and over for so long; a longer one is left as long as it is."""
     samples = np.resize(sound.samples, max(len(sound.samples), round(seconds * RATE)))
     return normalised(Sound(samples, sound.label, ((0, len(samples)),), steady=True))

@@ -34,3 +34,13 @@ def test_level_is_that_of_the_loudest_sample_and_silence_stays_silent() -> None:
     scene.add(BEEP, 0, -0.1)
     scene.scale_to(-20)
     assert np.abs(scene.samples).max() == np.float32(0.1)
+
+
+def test_part_has_the_samples_from_there_on_and_what_is_heard_in_them() -> None:
+    scene = empty()
+    for start in (0, RATE, 3 * RATE):
+        scene.add(BEEP, start, 1.0)
+    part = scene.part(RATE // 4, RATE)
+    assert [(event.start, event.stop) for event in part.heard] == [(0, RATE // 4), (3 * RATE // 4, RATE)]
+    assert len(part.samples) == RATE
+    np.testing.assert_array_equal(part.samples, scene.samples[RATE // 4 : RATE // 4 + RATE])

@@ -116,6 +116,17 @@ def test_speed_of_one_leaves_soundscapes_as_they_were(tmp_path: Path, monkeypatc
         Maker(materials(tmp_path), replace(SETTINGS, speed=(1.5, 1.5))).make(0)
 
 
+def test_sounds_may_go_on_beyond_the_edges(tmp_path: Path) -> None:
+    settings = SoundscapeSettings(12, 6.0, events=(3, 3), longest_seconds=4.0, margin_seconds=3.0)
+    found = write_soundscapes(tmp_path / "out", materials(tmp_path), settings, progress=False)
+    assert {soundfile.info(one.audio).frames for one in found} == {6 * RATE}
+    heard = [event for one in found for event in one.heard]
+    assert any(event.onset == 0 for event in heard)
+    assert any(event.offset == 6.0 for event in heard)
+    assert any(event.onset > 0.1 and event.offset < 5.9 for event in heard)
+    assert all(0 <= event.onset < event.offset <= 6.0 for event in heard)
+
+
 def test_negatives_have_distractors_and_no_annotations(tmp_path: Path) -> None:
     others = Materials(None, backgrounds(tmp_path / "backgrounds"), clips(tmp_path / "clips"))
     settings = replace(SETTINGS, events=(0, 0), distractors=(3, 3), count=1)

@@ -8,7 +8,7 @@ from tests.training.parts_sources import chirps, clips, noise
 from training.errors import AudioFileError, ManifestError
 from training.manifest import Entry, Manifest
 from training.sounds import RATE, Sound
-from training.sources import Clips, faster, looped, marked, part_of
+from training.sources import STEADY_SECONDS, Clips, faster, looped, marked, part_of, repeated
 
 LABELS = ("Chirp", "Rain")
 
@@ -48,6 +48,24 @@ def test_steady_sound_is_cut_anywhere_to_a_random_length() -> None:
     assert 1.4 < min(lengths) < 2 < max(lengths) <= 3.0
     assert all(part.spans == ((0, len(part.samples)),) for part in parts)
     assert abs(parts[0].samples[0]) < 0.05
+
+
+def test_sound_that_is_heard_all_along_goes_on_for_as_long_as_is_asked() -> None:
+    sound = marked(chirps(seconds=2.4), 0)
+    longer = repeated(sound, 7.0)
+    assert (longer.steady, longer.spans) == (True, ((0, 7 * RATE),))
+    assert power(longer.samples) == pytest.approx(1, rel=1e-3)
+    n = len(sound.samples)
+    np.testing.assert_allclose(longer.samples[n : 2 * n], longer.samples[:n])
+    assert len(repeated(longer, 1.0).samples) == 7 * RATE
+
+
+def test_labels_can_be_heard_all_along_pauses_and_all(tmp_path: Path) -> None:
+    sounds = Clips(clips(tmp_path), ("Chirp", "Rain"), steady=frozenset({"Chirp"}))
+    drawn = {sound.label: sound for sound in (sounds.draw(np.random.default_rng(seed)) for seed in range(9))}
+    assert drawn[0].steady
+    assert drawn[0].spans == ((0, round(STEADY_SECONDS * RATE)),)
+    assert len(drawn[1].samples) <= 4 * RATE
 
 
 def test_sound_with_pauses_is_cut_at_an_onset() -> None:
