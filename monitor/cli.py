@@ -7,6 +7,7 @@ Libraries are imported by the commands that need them, so that `--help` and a wr
 import asyncio
 import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
@@ -54,16 +55,27 @@ def main() -> NoReturn:
 
 
 @app.command()
-def run(config: ConfigFile = None) -> None:
+def run(
+    config: ConfigFile = None,
+    speed: Annotated[
+        float, typer.Option("--speed", min=1, max=1000, help="Rehearse: let time, and what is heard, pass faster.")
+    ] = 1.0,
+    since: Annotated[
+        float | None, typer.Option("--since", metavar="UNIX", help="When time began to pass faster; now by default.")
+    ] = None,
+) -> None:
     """Listen until told to stop."""
     from monitor import service
+    from monitor.clock import ScaledClock
 
     settings = _settings(config)
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, 0)
+    )  # a dump would store the audio of the last half minute, and secrets
     runner = asyncio.Runner()
-    runner.run(service.run(settings))
-    # Everything is closed; a library's thread that hangs in a connection or a write must not hold up the end.
+    runner.run(service.run(settings, clock=None if speed == 1 else ScaledClock(speed, since)))
+    # Everything is closed and flushed; a library's thread that hangs in a connection or a write must not hold it up.
     logging.shutdown()
-    sys.stdout.flush()
     os._exit(0)
 
 
@@ -138,6 +150,7 @@ def _load(config: Path | None) -> "Settings":
 
 
 def _summary(settings: "Settings") -> list[tuple[str, str]]:
+    from monitor.exposure import exposures
     from monitor.mqtt_parameters import broker_address
     from ssondo_stream.bundle import find_bundle, load_spec
 
@@ -148,12 +161,14 @@ def _summary(settings: "Settings") -> list[tuple[str, str]]:
     host, port = broker_address(mqtt)
     remote = f"{host} port {port}{' with TLS' if mqtt.tls else ''}"
     broker = remote if mqtt.host else f"embedded, on loopback port {port}"
+    guarded = " with a token" if http.token or http.token_file else ""
     return [
         ("sources", sources or "none: the default microphone, or a generated stream where there is none"),
         ("broker", broker if mqtt.enabled else "none: events go to standard output alone"),
         ("model", spec.name),
         ("labels", ", ".join(label.slug for label in spec.labels if label.slug not in off) or "none"),
-        ("http", f"{http.host} port {http.port}" if http.enabled else "off"),
+        ("http", f"{http.host} port {http.port}{guarded}" if http.enabled else "off"),
+        *(("exposed", what) for what in exposures(settings)),
     ]
 
 

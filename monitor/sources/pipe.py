@@ -1,12 +1,16 @@
 """Raw PCM from standard input or a named pipe.
 
 It is read when the loop finds something to read and the pipeline has time, so nothing is queued here: a program that
-writes faster than we hear waits, as on any pipe.
+writes faster than we hear waits, as on any pipe. One that cannot wait, as a recorder, drops audio without a word, so
+what has arrived is counted against the clock whenever the pipe is empty.
 """
 
 import asyncio
+import fcntl
 import logging
 import os
+import sys
+import termios
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -16,6 +20,7 @@ import numpy as np
 from monitor.clock import Clock
 from monitor.config import PipeSettings
 from monitor.errors import CaptureError
+from monitor.sources.loss import LossMeter
 from monitor.sources.shaping import Shaper
 from ssondo_stream.types import AudioBlock, Samples
 
@@ -40,6 +45,7 @@ class PipeSource:
         self.sample_rate = settings.sample_rate
         self.arrived = 0
         self._settings = settings
+        self._clock = clock
         dtype, self._full_scale = FORMATS[settings.format]
         self._dtype = np.dtype(dtype)
         self._frame = settings.channels * self._dtype.itemsize
@@ -56,30 +62,34 @@ class PipeSource:
             CaptureError: there is no such pipe, or its writer has closed it.
         """
         shape = Shaper(self._settings, self._settings.channels)
-        self.arrived = 0
-        async for frames in self._read_frames():
-            start, self.arrived = self.arrived, self.arrived + len(frames)
-            yield AudioBlock(start, shape(frames))
+        end, losses = 0, LossMeter(self._clock)
+        async for frames, newest in self._read_frames():
+            end += len(frames)
+            if newest:
+                losses.observe(end, self.sample_rate)
+            self.arrived = end + losses.lost
+            yield AudioBlock(self.arrived - len(frames), shape(frames))
         self._report_tail()
         if self._settings.path is not None:
             raise CaptureError(f"the writer of {self._origin} has closed it; waiting for another")
 
-    async def _read_frames(self) -> AsyncGenerator[Samples, None]:
-        """Frames [n, channels], full scale 1; what is less than half a block waits for more."""
+    async def _read_frames(self) -> AsyncGenerator[tuple[Samples, bool], None]:
+        """Frames [n, channels], full scale 1, and whether the pipe is empty; less than half a block waits for more."""
         size = max(1, int(BLOCK_SECONDS * self.sample_rate)) * self._frame
         with self._opened() as pipe:
             while data := await _read(pipe, size):
                 self._tail += data
                 if len(self._tail) >= size // 2:
-                    yield self._take()
+                    yield self._take(), _is_empty(pipe)
         if len(self._tail) >= self._frame:
-            yield self._take()
+            yield self._take(), False
 
     def _take(self) -> Samples:
         whole = len(self._tail) - len(self._tail) % self._frame
         data, self._tail = self._tail[:whole], self._tail[whole:]
         values = np.frombuffer(data, self._dtype).reshape(-1, self._settings.channels)
-        return (values / self._full_scale).astype(np.float32)
+        with np.errstate(invalid="ignore"):  # a float that is none is repaired later
+            return (values / self._full_scale).astype(np.float32)
 
     def _report_tail(self) -> None:
         if self._tail:
@@ -101,6 +111,11 @@ class PipeSource:
             yield pipe
         finally:
             os.close(pipe)
+
+
+def _is_empty(descriptor: int) -> bool:
+    waiting = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
+    return int.from_bytes(waiting, sys.byteorder) == 0
 
 
 @contextmanager
