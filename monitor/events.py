@@ -189,7 +189,8 @@ class EventFactory:
         event_id = self._open.pop(detection.key, None) or self._new_id()
         if detection.kind == "started":
             self._open[detection.key] = event_id
-        offset = detection.offset
+        onset = utc(detection.onset)
+        offset = None if detection.offset is None else utc(detection.offset)
         return Event(
             event_id=event_id,
             event_type=detection.kind,
@@ -200,9 +201,9 @@ class EventFactory:
             score=round(detection.score, 4),
             score_peak=round(detection.score_peak, 4),
             threshold=round(detection.threshold, 4),
-            onset=_to_milliseconds(utc(detection.onset)),
-            offset=None if offset is None else _to_milliseconds(utc(offset)),
-            duration_s=None if offset is None else self._seconds(offset - detection.onset),
+            onset=_to_milliseconds(onset),
+            offset=None if offset is None else _to_milliseconds(offset),
+            duration_s=None if offset is None else round((offset - onset).total_seconds(), 3),
             onset_uncertainty_s=self._seconds(detection.uncertainty),
             published_at=None,
             late=False,

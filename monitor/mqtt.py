@@ -9,12 +9,13 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeAlias
 
 from monitor.backoff import Backoff
 from monitor.clock import Clock
 from monitor.config import MqttSettings
-from monitor.errors import ConfigError, SinkUnavailable
+from monitor.errors import ConfigError, SinkRefused, SinkUnavailable
 from monitor.events import Event
 from monitor.mqtt_link import Link, Message, connect
 from monitor.mqtt_parameters import parameters
@@ -32,7 +33,7 @@ class MqttSink:
     Attributes:
         published: events handed to the broker, repeats counted.
         acked: events that the broker acknowledged.
-        detail: why there is no connection; None while there is one.
+        detail: why there is no connection, or what the broker refuses; None while all is well.
     """
 
     name = "mqtt"
@@ -66,6 +67,8 @@ class MqttSink:
         self._topic = f"{settings.base_topic}/{node}"
         self._states: dict[str, Message] = {}
         self._outbox: dict[str, Message] = {}
+        self._refused: dict[str, Message] = {}
+        self._told: set[str] = set()
         self._changed = asyncio.Event()
         self._link: Link | None = None
         self._up = asyncio.Event()
@@ -101,15 +104,21 @@ class MqttSink:
         """Publish an event; return once the broker has it.
 
         Raises:
-            SinkUnavailable: there is no connection, or it was lost before the acknowledgement.
+            SinkUnavailable: there is no connection, it was lost before the acknowledgement, or the broker refuses.
             SinkRejected: no broker can take it.
         """
         link = self._link
         if link is None:
             raise SinkUnavailable(f"mqtt: {self.detail}")
         self.published += 1
-        await link.publish(Message(f"{self._topic}/{event.source}/event", event.to_json()))
+        message = Message(f"{self._topic}/{event.source}/event", event.to_json())
+        try:
+            await link.publish(message)
+        except SinkRefused as error:
+            self._note_refusal(message, error)
+            raise
         self.acked += 1
+        self._note_success(message.topic)
 
     def retain(self, subtopic: str, payload: str | bytes) -> None:
         """Set a retained state below this node's topic, now or as soon as there is a connection; empty clears it."""
@@ -144,7 +153,10 @@ class MqttSink:
         async with connect(target, self._availability("offline")) as link:
             try:
                 await self._greet(link)
-                self._link, self.detail = link, None
+                self._link = link
+                if not self._refused:
+                    self.detail = None
+                    self._told.clear()
                 self._up.set()
                 self._backoff.reset()
                 fields = {"broker": target.address, "tls": target.tls is not None}
@@ -156,13 +168,14 @@ class MqttSink:
             finally:
                 self._up.clear()
                 self._link = None
+                self._refused.clear()
 
     async def _greet(self, link: Link) -> None:
         self._outbox.clear()
-        await asyncio.gather(*(link.publish(state) for state in self._states.values()))
+        await asyncio.gather(*(self._publish_state(link, state) for state in self._states.values()))
         if self._on_connect is not None:
-            await self._on_connect(link.publish)
-        await link.publish(self._availability("online"))
+            await self._on_connect(partial(self._publish_state, link))
+        await self._publish_state(link, self._availability("online"))
 
     async def _keep_publishing(self, link: Link) -> None:
         while True:
@@ -172,7 +185,32 @@ class MqttSink:
 
     async def _empty_outbox(self, link: Link) -> None:
         while self._outbox:
-            await link.publish(self._outbox.pop(next(iter(self._outbox))))
+            await self._publish_state(link, self._outbox.pop(next(iter(self._outbox))))
+
+    async def _publish_state(self, link: Link, message: Message) -> None:
+        try:
+            await link.publish(message)
+            self._note_success(message.topic)
+        except SinkRefused as error:  # which holds nothing else up
+            self._note_refusal(message, error)
+
+    def _note_refusal(self, message: Message, error: SinkRefused) -> None:
+        if not self._refused:
+            self._tell(str(error))
+        self._refused[message.topic] = message
+
+    def _note_success(self, topic: str) -> None:
+        """A topic that is allowed again is a sign that the states are too."""
+        if topic not in self._refused:
+            return
+        del self._refused[topic]
+        for message in self._refused.values():
+            if message.retain:
+                self._post(self._states.get(message.topic, message))
+        if not self._refused:
+            self.detail = None
+            self._told.clear()
+            log.info("mqtt broker takes everything again")
 
     async def _farewell(self, link: Link) -> None:
         with suppress(SinkUnavailable, TimeoutError):
@@ -184,10 +222,12 @@ class MqttSink:
         return Message(f"{self._topic}/availability", payload.encode(), retain=True)
 
     def _tell(self, reason: str) -> None:
-        if reason != self.detail:
+        if reason not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(reason)
             log.warning("mqtt unavailable, events wait in the spool", extra={"fields": {"reason": reason}})
         self.detail = reason
 
 
 _FAREWELL_SECONDS = 1.0
+_MOST_TOLD = 5  # reasons in one outage, each once, for a broker in trouble may fail in turns in several ways
 _FLOOR_DB = -200.0  # JSON has no minus infinity, which is the level of digital silence

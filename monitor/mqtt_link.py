@@ -1,21 +1,22 @@
 """One connection to an MQTT broker, until it ends, and why it did.
 
-The one place that knows aiomqtt, which neither reconnects nor tells why in words that help; the rest is `monitor.mqtt`.
+aiomqtt neither reconnects nor tells why in words that help; the rest is `monitor.mqtt`.
 """
 
 import asyncio
 import logging
 import socket
-import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 import aiomqtt
 
-from monitor.errors import SinkRejected, SinkUnavailable
+from monitor.errors import SinkRefused, SinkRejected, SinkUnavailable
+from monitor.mqtt_client import IN_FLIGHT, Client, Refused
 from monitor.mqtt_parameters import Parameters
+from monitor.mqtt_reasons import UNSUPPORTED, code, reason
 
 T = TypeVar("T")
 
@@ -33,8 +34,9 @@ class Message:
 class Link:
     """An open connection. State is whether it was lost, and why."""
 
-    def __init__(self, client: aiomqtt.Client, parameters: Parameters) -> None:
+    def __init__(self, client: Client, parameters: Parameters) -> None:
         self._client = client
+        self._turns = asyncio.Semaphore(client.most_in_flight)
         self._address = parameters.address
         self._timeout = parameters.timeout_seconds
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -44,6 +46,7 @@ class Link:
 
         Raises:
             SinkUnavailable: the link was lost, or no acknowledgement came in time, which ends the link.
+            SinkRefused: the broker does not allow it; the link goes on.
             SinkRejected: no broker can take such a message.
         """
         await self.while_up(self._publish(message))
@@ -79,7 +82,10 @@ class Link:
 
     async def _publish(self, message: Message) -> None:
         try:
-            await self._client.publish(message.topic, message.payload, message.qos, message.retain)
+            async with self._turns:
+                await self._client.publish(message.topic, message.payload, message.qos, message.retain)
+        except Refused as error:
+            raise SinkRefused(f"{self._address} refuses {message.topic}: {error}; check its access rules") from error
         except aiomqtt.MqttCodeError as error:
             self.lose(f"{self._address} is gone: {error}")
             raise SinkUnavailable(self._lost.result()) from error
@@ -100,39 +106,54 @@ async def connect(parameters: Parameters, will: Message) -> AsyncIterator[Link]:
     Raises:
         SinkUnavailable: it could not be opened; the message says why and what to do.
     """
-    troubles = _Troubles()
-    client = aiomqtt.Client(
-        parameters.host,
-        parameters.port,
-        username=parameters.username,
-        password=parameters.password,
-        identifier=parameters.client_id,
-        keepalive=parameters.keepalive_seconds,
-        timeout=parameters.timeout_seconds,
-        will=aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
-        tls_context=parameters.tls,
-        max_inflight_messages=_IN_FLIGHT,
-        logger=troubles.logger,
-        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # an event waits for no other
-    )
     try:
         async with AsyncExitStack() as stack:
-            await _enter(client, troubles)
-            stack.push_async_callback(_leave, client)
+            client = await _connected(parameters, will)
             link = Link(client, parameters)
-            listener = asyncio.create_task(link.listen(), name="mqtt listen")
-            try:
-                yield link
-            finally:
-                listener.cancel()
+            stack.push_async_callback(_leave, client, asyncio.create_task(link.listen(), name="mqtt listen"))
+            yield link
     except aiomqtt.MqttError as error:
-        raise SinkUnavailable(_reason(error, parameters)) from error
+        raise SinkUnavailable(reason(error, parameters)) from error
     except UnicodeError as error:
         raise SinkUnavailable(f"{parameters.host!r} is no host name: check [mqtt] host") from error
 
 
+async def _connected(parameters: Parameters, will: Message) -> Client:
+    """A client that the broker has accepted; of MQTT 3.1.1, which tells no refusals, where it speaks no other."""
+    try:
+        return await _try_connecting(parameters, will, _VERSIONS[parameters.version])
+    except aiomqtt.MqttError as error:
+        if code(error) != UNSUPPORTED:
+            raise
+    return await _try_connecting(parameters, will, aiomqtt.ProtocolVersion.V311)
+
+
+async def _try_connecting(parameters: Parameters, will: Message, protocol: aiomqtt.ProtocolVersion) -> Client:
+    troubles = _Troubles()
+    client = Client(
+        parameters.host,
+        parameters.port,
+        protocol=protocol,
+        username=parameters.username,
+        password=parameters.password,
+        identifier=parameters.client_id,
+        keepalive=parameters.keepalive_seconds - 1,  # the library looks once a second, twice until it gives a link up
+        timeout=parameters.timeout_seconds,
+        will=aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
+        tls_context=parameters.tls,
+        max_inflight_messages=IN_FLIGHT,
+        logger=troubles.logger,
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # an event waits for no other
+    )
+    try:
+        await _enter(client, troubles)
+    except aiomqtt.MqttError:
+        await client.hang_up()
+        raise
+    return client
+
+
 _LEAVE_SECONDS = 0.5
-_IN_FLIGHT = 64  # some brokers take no more than 100
 
 
 class _Troubles(logging.Handler):
@@ -159,56 +180,31 @@ class _Troubles(logging.Handler):
 
 async def _enter(client: aiomqtt.Client, troubles: _Troubles) -> None:
     """Connect, but do not wait for an answer that cannot come any more."""
+    ended = client._disconnected  # the library forgets it where a broker accepts us and hangs up, or speaks nonsense
     entering = asyncio.create_task(client.__aenter__())
-    either: set[asyncio.Future[aiomqtt.Client] | asyncio.Future[str]] = {entering, troubles.first}
+    entering.add_done_callback(lambda task: task.cancelled() or task.exception())  # told by whichever tells first
+    either: set[asyncio.Future[aiomqtt.Client] | asyncio.Future[str] | asyncio.Future[None]]
+    either = {entering, troubles.first, ended}
     try:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if entering.done():
+            entering.result()
+        if ended.done():
+            raise aiomqtt.MqttError("reset by peer") from ended.exception()
         if not entering.done():
             raise aiomqtt.MqttError(troubles.first.result())
-        entering.result()
     finally:
         entering.cancel()
 
 
-async def _leave(client: aiomqtt.Client) -> None:
-    """Disconnect; where the link takes nothing any more, just let it go."""
+async def _leave(client: Client, listener: asyncio.Task[None]) -> None:
+    """Disconnect, which ends the listener; where the link takes nothing any more, just let it go."""
     with suppress(aiomqtt.MqttError, TimeoutError):
         async with asyncio.timeout(_LEAVE_SECONDS):
             await client.__aexit__(None, None, None)
+            await listener  # it takes note of how the connection ended, lest the loop reports that as an error
+    listener.cancel()
+    await client.hang_up()
 
 
-def _reason(error: aiomqtt.MqttError, parameters: Parameters) -> str:
-    """Why there is no connection, and what to do."""
-    code = getattr(error, "rc", None)
-    if getattr(code, "value", code) in _REFUSED:
-        return f"{parameters.address} refuses user or password: check [mqtt] username and password"
-    for cause in _causes(error):
-        for kind, text in _TROUBLES.items():
-            if isinstance(cause, kind):
-                return text.format(address=parameters.address, host=parameters.host, cause=cause)
-    text = next((text for sign, text in _SIGNS.items() if sign in str(error)), "{address}: {cause}")
-    return text.format(address=parameters.address, cause=error)
-
-
-_REFUSED = (4, 5, 134, 135)  # bad user name or password, not authorised: CONNACK codes of MQTT 3 and 5
-_AT_TLS = "check [mqtt] port, tls, cert_file and key_file"
-_CUT_OFF = "{address} ended the connection at once: check [mqtt] port and tls"
-_TROUBLES: Mapping[type[Exception], str] = {  # the special before the general
-    ssl.SSLCertVerificationError: "{address} shows a certificate that does not hold: {cause.verify_message}; "
-    "check [mqtt] host, and ca_file, which names the authority to trust",
-    ssl.SSLError: "{address} fails at TLS: {cause.reason}; " + _AT_TLS,
-    ConnectionRefusedError: "nothing listens at {address}: start the broker, or check [mqtt] host and port",
-    ConnectionResetError: _CUT_OFF,
-    socket.gaierror: "host {host!r} has no address: check [mqtt] host and the name service",
-    TimeoutError: "{address} does not answer: check [mqtt] host and port, and the network",
-}
-_SIGNS: Mapping[str, str] = {  # in lines that the library logs
-    "[SSL": "{address} refuses us at TLS: {cause}; " + _AT_TLS,
-    "reset by peer": _CUT_OFF,
-}
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+_VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}

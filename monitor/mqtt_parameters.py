@@ -10,6 +10,7 @@ from pathlib import Path
 from monitor.broker import HOST
 from monitor.config import MqttSettings
 from monitor.errors import ConfigError
+from monitor.secret_files import read_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Parameters:
     client_id: str
     keepalive_seconds: int
     timeout_seconds: float
+    version: str = "5"
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
@@ -46,6 +48,7 @@ def parameters(settings: MqttSettings, node: str) -> Parameters:
         client_id=settings.client_id or f"{settings.base_topic}-{node}".replace("/", "-"),
         keepalive_seconds=settings.keepalive_seconds,
         timeout_seconds=settings.timeout_seconds,
+        version="3.1.1" if settings.host is None else settings.version,
         username=settings.username,
         password=_password(settings),
         tls=_tls(settings),
@@ -63,10 +66,7 @@ def _password(settings: MqttSettings) -> str | None:
     if settings.password is not None and settings.password_file is not None:
         raise ConfigError("[mqtt] password and password_file are both set: keep one")
     if settings.password_file is not None:
-        try:
-            return settings.password_file.read_text().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise _unusable("password_file", settings.password_file, error) from error
+        return read_secret("[mqtt] password_file", settings.password_file)
     return settings.password.get_secret_value() if settings.password is not None else None
 
 

@@ -162,9 +162,11 @@ async def _deliver_batch(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for (seq, _), task in takewhile(_succeeded, zip(batch, tasks, strict=True)):
+        done = list(takewhile(_succeeded, zip(batch, tasks, strict=True)))
+        if done:
+            spool.ack(done[-1][0][0], reader=sink.name)
+        for (seq, _), task in done:
             event = task.result()
-            spool.ack(seq, reader=sink.name)
             if watch is not None:
                 watch.rejected(seq) if event is None else watch.delivered(event)
 

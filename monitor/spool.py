@@ -12,8 +12,10 @@ from itertools import chain, islice, takewhile
 from pathlib import Path
 
 from monitor.clock import Clock
-from monitor.errors import SpoolError
-from monitor.spool_file import Connect, Row, SpoolFile
+from monitor.errors import SpoolDiskError, SpoolError
+from monitor.spool_file import Connect, SpoolFile
+from monitor.spool_note import number_by_time
+from monitor.spool_salvage import Row
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class Spool:
         retry_seconds: float = 5.0,
         connect: Connect | None = None,
     ) -> None:
-        """Open the file, or begin one.
+        """Open the file, or begin one; while its disk fails, begin in memory.
 
         Args:
             path: of the SQLite file; its folder is made where missing.
@@ -60,7 +62,7 @@ class Spool:
             connect: opens SQLite; for tests.
 
         Raises:
-            SpoolError: the file cannot be read or written; the message says what to do.
+            SpoolError: the file cannot be where it should be; the message says what to do.
         """
         if not readers:
             raise ValueError("a spool needs at least one reader")
@@ -71,14 +73,19 @@ class Spool:
         self._clock = clock
         self._retry_seconds = retry_seconds
         self._retry_at = 0.0
-        self._connect = connect
         self._held: deque[_Held] = deque()
         self._last = 0
-        self._file = self._open()
-        self._last = self._file.last_seq
-        self._positions = dict(self._file.positions)
+        self._by_time = False
         self.dropped = 0
         self.detail: str | None = None
+        self._file = SpoolFile(path, readers, connect)
+        try:
+            self._file.open(clock.wall(), last_seq=0)
+            self._last = self._file.last_seq
+        except SpoolDiskError as error:
+            self._fail(error)
+            self._number_by_time()
+        self._positions = dict(self._file.positions)
 
     @property
     def healthy(self) -> bool:
@@ -107,10 +114,9 @@ class Spool:
             How many of the oldest messages were dropped to stay within the bounds.
         """
         dropped_before = self.dropped
-        self._last += 1
-        row = Row(self._last, self._clock.wall(), body)
-        if not (self._recover_if_due() and self._write(row)):
-            self._hold(row)
+        at = self._clock.wall()
+        if not (self._recover_if_due() and self._write(Row(self._last + 1, at, body))):
+            self._hold(at, body)
         return self.dropped - dropped_before
 
     def peek(self, count: int = 64, *, reader: str = "mqtt") -> Sequence[tuple[int, bytes]]:
@@ -137,8 +143,7 @@ class Spool:
         self._retry_at = self._clock.monotonic() + self._retry_seconds
         try:
             if self._file.broken:
-                self._file.close(self._last)
-                self._file = self._open()
+                self._open_again()
             self._file.tidy()
             self.dropped += self._file.append([item.row for item in self._held], self._limit)
             self._file.save(self._positions, self._last)
@@ -146,7 +151,7 @@ class Spool:
             self.detail = str(error)
             return False
         self._held.clear()
-        self.detail = None
+        self.detail, self._by_time = None, False
         log.info("spool writes to its disk again", extra={"fields": {"path": self._path, "messages": self.depth}})
         return True
 
@@ -155,8 +160,12 @@ class Spool:
         self.recover()
         self._file.close(self._last)
 
-    def _open(self) -> SpoolFile:
-        return SpoolFile(self._path, self._readers, self._clock.wall(), last_seq=self._last, connect=self._connect)
+    def _open_again(self) -> None:
+        self._file.close(self._last)
+        self._file.open(self._clock.wall(), self._last)
+        before = self._held[0].row.seq - 1 if self._held else self._last  # what is held was not read
+        for name, seq in self._file.positions.items():
+            self._positions[name] = max(self._positions[name], min(seq, before))
 
     def _recover_if_due(self) -> bool:
         return self.healthy or (self._clock.monotonic() >= self._retry_at and self.recover())
@@ -166,7 +175,9 @@ class Spool:
             self.dropped += self._file.append([row], self._limit)
         except SpoolError as error:
             self._fail(error)
-        return self.healthy
+            return False
+        self._last = row.seq
+        return True
 
     def _read(self, count: int, after: int) -> list[tuple[int, bytes]]:
         try:
@@ -181,15 +192,22 @@ class Spool:
         except SpoolError as error:
             self._fail(error)
 
-    def _hold(self, row: Row) -> None:
-        self._held.append(_Held(row, set(self._readers)))
+    def _hold(self, at: float, body: bytes) -> None:
+        if not self._file.note.cover(self._last + 1) and not self._by_time:
+            self._number_by_time()
+        self._last += 1
+        self._held.append(_Held(Row(self._last, at, body), set(self._readers)))
         if len(self._held) > self._max_held:
             self._held.popleft()
             self.dropped += 1
 
+    def _number_by_time(self) -> None:
+        """The disk cannot even note which numbers are in use: use some that come up once only."""
+        self._last = max(self._last, number_by_time(self._clock.wall()))
+        self._by_time = True
+
     def _fail(self, error: SpoolError) -> None:
         if self.healthy:
             log.error("spool disk failed, messages are held in memory", extra={"fields": {"error": error}})
-            self._file.distrust(self._last)
             self._retry_at = self._clock.monotonic() + self._retry_seconds
         self.detail = str(error)

@@ -3,6 +3,7 @@
 One account feeds `/ready`, the retained availability topics, the gauges and the levels, so that they cannot disagree.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,8 @@ class Status:
         mqtt: MqttSink | None,
         metrics: Metrics,
         notifier: Notifier,
+        wake: asyncio.Event,
+        exposed: Sequence[str] = (),
     ) -> None:
         self._spec = spec
         self._boot_id = boot_id
@@ -43,13 +46,16 @@ class Status:
         self._mqtt = mqtt
         self._metrics = metrics
         self._notifier = notifier
+        self._wake = wake
+        self._exposed = exposed
+        self._spool_healthy = spool.healthy
         self._told: dict[str, tuple[str, ...]] = {}
-        self._counted = (0, 0)
+        self._counted = (0, 0, 0)
 
     def troubles(self) -> Sequence[str]:
         """Why the service is not ready; nothing if it is."""
         troubles = [trouble for source in self._sources for trouble in source.troubles]
-        if self._mqtt and not self._mqtt.connected:
+        if self._mqtt and self._mqtt.detail:
             troubles.append(f"mqtt: {self._mqtt.detail}")
         if not self._spool.healthy:
             troubles.append(f"spool: {self._spool.detail}")
@@ -58,6 +64,8 @@ class Status:
     def begin(self) -> None:
         """Tell what is known before anything was heard."""
         self._metrics.build_info(self._version, self._spec.name, self._spec.network_sha256)
+        for what in self._exposed:
+            log.warning("exposed by configuration", extra={"fields": {"what": what}})
         for source in self._sources:
             self._metrics.declare_labels(source.name, source.slugs)
             for slug in source.slugs:
@@ -83,16 +91,25 @@ class Status:
     def _look(self) -> None:
         for source in self._sources:
             self._look_at(source)
-        self._spool.recover()
-        self._metrics.spool(self._spool.depth, self._spool.oldest_timestamp)
+        self._look_at_spool()
         if self._mqtt:
-            self._count(self._mqtt)
+            self._metrics.mqtt_connected(self._mqtt.connected)
+        self._count()
 
-    def _count(self, mqtt: MqttSink) -> None:
-        self._metrics.mqtt_connected(mqtt.connected)
-        self._metrics.mqtt_published(mqtt.published - self._counted[0])
-        self._metrics.mqtt_acked(mqtt.acked - self._counted[1])
-        self._counted = (mqtt.published, mqtt.acked)
+    def _look_at_spool(self) -> None:
+        before, self._spool_healthy = self._spool_healthy, self._spool.recover()
+        if self._spool_healthy and not before:
+            self._wake.set()  # what is on the disk can be read again
+        self._metrics.spool(self._spool.depth, self._spool.oldest_timestamp)
+        self._metrics.spool_healthy(self._spool_healthy)
+
+    def _count(self) -> None:
+        published, acked = (self._mqtt.published, self._mqtt.acked) if self._mqtt else (0, 0)
+        now = (self._spool.dropped, published, acked)
+        tell = (self._metrics.spool_dropped, self._metrics.mqtt_published, self._metrics.mqtt_acked)
+        for count, before, after in zip(tell, self._counted, now, strict=True):
+            count(after - before)
+        self._counted = now
 
     def _look_at(self, source: SourceTask) -> None:
         troubles = tuple(source.troubles)
@@ -118,6 +135,7 @@ class Status:
             "spool_depth": self._spool.depth,
             "sources": {source.name: list(source.troubles) or "online" for source in self._sources},
             "gaps": {source.name: _rounded(source.gaps) for source in self._sources},
+            "exposed": list(self._exposed),
         }
         self._retain("status", json.dumps(report, separators=(",", ":")))
 

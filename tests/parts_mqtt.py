@@ -66,14 +66,17 @@ class Mosquitto:
         acl: str | None = None,
         tls: Certificates | None = None,
         client_certificates: bool = False,
+        address: str = "127.0.0.1",
+        port: int | None = None,
+        plain: bool = False,
     ) -> None:
         self._program = require("mosquitto")
-        self.port = free_port()
+        self.address, self.port, self.plain_port = address, port or free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "mosquitto.conf"
         self.log = folder / "mosquitto.log"
-        lines = [f"listener {self.port} 127.0.0.1", "persistence false", "log_type all"]
+        lines = [f"listener {self.port} {address}", "persistence false", "log_type all"]
         if os.geteuid() == 0:
             lines.append("user root")
         if users is None:
@@ -92,12 +95,14 @@ class Mosquitto:
         if tls is not None:
             lines += [f"cafile {tls.authority}", f"certfile {tls.certificate}", f"keyfile {tls.key}"]
             lines.append(f"require_certificate {str(client_certificates).lower()}")
+        if plain:  # for readers without TLS
+            lines.append(f"listener {self.plain_port} {address}")
         self._config.write_text("\n".join(lines) + "\n")
 
     async def start(self) -> None:
         process = self._spawn()
         async with asyncio.timeout(10):
-            while not await _listens(self.port):
+            while not await _listens(self.address, self.port):
                 if process.poll() is not None:
                     raise RuntimeError(f"mosquitto ended: {self.log.read_text()}")
                 await asyncio.sleep(0.01)
@@ -107,6 +112,16 @@ class Mosquitto:
             command = [self._program, "-c", str(self._config)]
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         return self._process
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process
+        return self._process.pid
+
+    def reload(self) -> None:
+        """Let it read its passwords and access rules again."""
+        os.kill(self.pid, signal.SIGHUP)
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
@@ -137,9 +152,9 @@ class Mosquitto:
         self.kill()
 
 
-async def _listens(port: int) -> bool:
+async def _listens(address: str, port: int) -> bool:
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, writer = await asyncio.open_connection(address, port)
     except OSError:
         return False
     writer.close()
@@ -150,9 +165,10 @@ async def _listens(port: int) -> bool:
 
 @dataclass
 class Inbox:
-    """What a subscriber has received, oldest first."""
+    """What a subscriber has received, oldest first; `ended` once its connection is lost and all has been read."""
 
     messages: list[aiomqtt.Message] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, message: aiomqtt.Message) -> None:
@@ -177,11 +193,17 @@ class Inbox:
 
 @asynccontextmanager
 async def subscriber(
-    port: int, topic: str = "#", user: str | None = None, password: str | None = None, qos: int = 1
+    port: int,
+    topic: str = "#",
+    *,
+    user: str | None = None,
+    password: str | None = None,
+    qos: int = 1,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Inbox]:
     """Someone who listens, without TLS, for as long as the block and the broker last."""
     inbox = Inbox()
-    async with aiomqtt.Client("127.0.0.1", port, username=user, password=password) as client:
+    async with aiomqtt.Client(host, port, username=user, password=password) as client:
         await client.subscribe(topic, qos=qos)
         task = asyncio.create_task(_collect(client, inbox))
         try:
@@ -195,3 +217,4 @@ async def _collect(client: aiomqtt.Client, inbox: Inbox) -> None:
     with suppress(aiomqtt.MqttError):
         async for message in client.messages:
             inbox.put(message)
+    inbox.ended.set()

@@ -1,7 +1,13 @@
 """A spool on a clock of the test's own, and a disk that fails when told to."""
 
+import os
 import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from monitor.spool import Spool
 from tests.fakes import FakeClock
@@ -44,6 +50,36 @@ class Disk:
     def free(self) -> None:
         self.connections[-1].execute("PRAGMA max_page_count = 1000000")
         self.connections[-1].execute("PRAGMA query_only = 0")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Leave no room on a small disk."""
+    with (folder / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(bytes(4096))
+
+
+def protect(folder: Path) -> None:
+    """Make a small disk read-only."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+
+
+def free(folder: Path) -> None:
+    """Make a small disk writable and give it room again."""
+    subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+    (folder / "ballast").unlink(missing_ok=True)
 
 
 def exhaust(spool: Spool) -> None:

@@ -1,17 +1,15 @@
 """A spool on a disk that fails, is full or read-only."""
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from monitor.errors import SpoolError
 from monitor.spool import Spool
 from tests.fakes import FakeClock
-from tests.parts_spool import NOW, Disk, exhaust, open_spool, seqs
+from tests.parts_spool import NOW, Disk, exhaust, open_spool, seqs, small_disk
+
+__all__ = ["small_disk"]
 
 
 @pytest.mark.parametrize("fault", [Disk.fill, Disk.protect, Disk.vanish])
@@ -119,18 +117,6 @@ def test_disk_failure_is_logged_once_and_so_is_its_end(tmp_path: Path, caplog: p
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_full_disk_delays_nothing_and_what_it_did_not_take_is_written_once_there_is_room(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     spool = open_spool(small_disk / "spool.sqlite", retry_seconds=0)
@@ -148,24 +134,3 @@ def test_full_disk_delays_nothing_and_what_it_did_not_take_is_written_once_there
     again = open_spool(small_disk / "spool.sqlite")
     assert again.peek() == [(seen[-1], b"z")]
     again.close()
-
-
-def test_spool_that_cannot_be_begun_on_a_full_disk_says_so(small_disk: Path) -> None:
-    with (small_disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
-        while True:
-            ballast.write(bytes(4096))
-
-    with pytest.raises(SpoolError, match=r"spool .*/disk/spool.sqlite: .*(full|space).*"):
-        open_spool(small_disk / "spool.sqlite")
-
-
-@pytest.mark.parametrize("existing", [True, False])
-def test_spool_on_a_read_only_disk_says_so(small_disk: Path, existing: bool) -> None:
-    if existing:
-        spool = open_spool(small_disk / "spool.sqlite")
-        spool.append(b"a")
-        spool.close()
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-
-    with pytest.raises(SpoolError, match="make it writable"):
-        open_spool(small_disk / "spool.sqlite")

@@ -94,8 +94,7 @@ def test_file_with_damage_inside_is_set_aside(tmp_path: Path) -> None:
     content[4096 * 3 : 4096 * 6] = bytes(4096 * 3)
     path.write_bytes(content)
 
-    again = open_spool(path)
-    assert again.depth == 0
+    open_spool(path)
     assert list(tmp_path.glob("*.corrupt-*"))
 
 
