@@ -7,7 +7,7 @@ over the provisional means of the others, so that `started` need not wait for a 
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal
 
@@ -90,6 +90,11 @@ class Detection:
     uncertainty: int
     confirmed: bool | None = None
     level_dbfs: float | None = None
+
+
+def cut_off(start: Detection, at: int) -> Detection:
+    """The end of an event of which no more will be known, at a sample index."""
+    return replace(start, kind="ended", offset=max(start.onset, at))
 
 
 @dataclass(slots=True)

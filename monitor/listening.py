@@ -23,8 +23,8 @@ from ssondo_stream.types import AudioBlock
 log = logging.getLogger(__name__)
 
 BACKOFF_SECONDS = 0.2
-BACKOFF_CAP_SECONDS = 4.0
-"""With the time that opening takes, a device that returns is heard within five seconds."""
+BACKOFF_CAP_SECONDS = 2.5
+"""With the time that opening and a first prediction take, a device that returns is ready within five seconds."""
 STEADY_SECONDS = 5.0
 """A source that was heard for so long is opened again without delay."""
 MARGIN_SECONDS = 0.5
@@ -136,12 +136,19 @@ class Listener:
     async def _next(
         self, blocks: AsyncGenerator[AudioBlock, None], source: AudioSource, seconds: float
     ) -> AudioBlock | None:
-        watched = source.live and self._settings.silence_seconds > 0
+        if not source.live or self._settings.silence_seconds == 0:
+            return await anext(blocks, None)
+        waiting = asyncio.ensure_future(anext(blocks, None))
         try:
-            async with asyncio.timeout(seconds if watched else None):
-                return await anext(blocks, None)
-        except TimeoutError:
-            raise CaptureError(f"no samples for {seconds:g} s") from None
+            await asyncio.wait({waiting}, timeout=seconds)
+            if waiting.done():  # also where we were late ourselves: what has arrived meanwhile counts
+                return waiting.result()
+            reason = f"no samples for {seconds:g} s"
+            self._tell(False, False, reason)  # closing takes its time
+            raise CaptureError(reason)
+        finally:
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
 
     def _resume(self, source: AudioSource, first: AudioBlock) -> int:
         """The index at which the first block of an opening belongs."""
@@ -171,7 +178,6 @@ class Listener:
     def _account(self, block: AudioBlock, gap_reason: str) -> AudioBlock:
         if block.start > self._end:
             self._observer.gap((block.start - self._end) / self.sample_rate, gap_reason)
-            self._flatline.reset()
         self._end = block.end
         self._observer.captured(len(block.samples) / self.sample_rate)
         limit = self._settings.flatline_seconds

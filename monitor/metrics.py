@@ -20,6 +20,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from monitor.clock import Clock, SystemClock
+from monitor.coverage import Coverage
 
 Stage = Literal["resample", "mel", "infer", "detect"]
 STAGES: tuple[Stage, ...] = ("resample", "mel", "infer", "detect")
@@ -41,9 +42,14 @@ class Metrics:
         self.clock: Clock = clock if clock is not None else SystemClock()
         make = _Maker(self.registry)
         source = ["source"]
-        self._captured = make.counter("ssondo_audio_captured_seconds", "Audio that arrived, in seconds.", source)
+        self._captured = make.counter(
+            "ssondo_audio_captured_seconds", "Audio since listening began, in seconds: analysed, lost or due.", source
+        )
         self._analyzed = make.counter("ssondo_audio_analyzed_seconds", "Audio that was analysed, in seconds.", source)
         self._gaps = make.counter("ssondo_audio_gap_seconds", "Audio that was lost, in seconds.", [*source, "reason"])
+        self._coverage = make.gauge(
+            "ssondo_audio_coverage_ratio", "Share of the last hour's audio that was analysed.", source
+        )
         self._last = make.gauge("ssondo_last_audio_timestamp_seconds", "When audio last arrived, Unix time.", source)
         self._up = make.gauge("ssondo_source_up", "1 while the source delivers audio.", source)
         self._flat = make.gauge("ssondo_source_flatline", "1 while the source delivers constant samples.", source)
@@ -63,6 +69,7 @@ class Metrics:
         )
         self.registry.register(self._oldest)
         self._dropped = make.counter("ssondo_spool_dropped", "Messages that the full spool dropped.")
+        self._spool_healthy = make.gauge("ssondo_spool_healthy", "1 while the spool's disk takes messages.")
         self._published = make.counter("ssondo_mqtt_published", "Messages handed to the broker, repeats included.")
         self._acked = make.counter("ssondo_mqtt_acked", "Messages that the broker acknowledged.")
         self._connected = make.gauge("ssondo_mqtt_connected", "1 while the broker is connected.")
@@ -107,6 +114,10 @@ class Metrics:
         self._spooled.set(messages)
         self._oldest.value = oldest
 
+    def spool_healthy(self, healthy: bool) -> None:
+        """The spool's disk takes messages, or fails."""
+        self._spool_healthy.set(healthy)
+
     def spool_dropped(self, messages: int) -> None:
         """So many messages were dropped for want of room."""
         self._dropped.inc(messages)
@@ -134,11 +145,15 @@ class Metrics:
 
 
 class SourceMetrics:
-    """The metrics of one source; what listening reports to."""
+    """The metrics of one source; what listening reports to.
+
+    Audio captured is audio analysed, audio in gaps, and what is under way: nothing is left out.
+    """
 
     def __init__(self, metrics: Metrics, source: str) -> None:
         self._metrics = metrics
         self._source = source
+        self._coverage = Coverage(metrics.clock)
 
     def captured(self, seconds: float) -> None:
         """So much audio arrived, just now."""
@@ -148,10 +163,13 @@ class SourceMetrics:
     def analyzed(self, seconds: float) -> None:
         """So much audio was analysed."""
         self._metrics._analyzed.labels(self._source).inc(seconds)
+        self._metrics._coverage.labels(self._source).set(self._coverage.add(analyzed=seconds))
 
     def gap(self, seconds: float, reason: str) -> None:
         """So much audio was lost."""
         self._metrics._gaps.labels(self._source, reason).inc(seconds)
+        self._metrics._captured.labels(self._source).inc(seconds)
+        self._metrics._coverage.labels(self._source).set(self._coverage.add(missed=seconds))
 
     def restarted(self) -> None:
         """The source was opened again."""

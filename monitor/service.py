@@ -20,9 +20,11 @@ from monitor.broker import embedded_broker
 from monitor.clock import Clock, SystemClock
 from monitor.config import DemoSettings, MicrophoneSettings, Settings, SourceSettings
 from monitor.events import Event, EventFactory, EventIds
+from monitor.exposure import exposures
 from monitor.metrics import Metrics
 from monitor.model import open_student
 from monitor.mqtt import MqttSink
+from monitor.secret_files import http_token
 from monitor.sinks import Sink, StdoutSink, deliver
 from monitor.source_task import Shared, SourceTask
 from monitor.spool import Spool
@@ -32,12 +34,20 @@ from ssondo_stream import Student
 
 log = logging.getLogger(__name__)
 
-_DRAIN_SECONDS = 1.5  # that a stop leaves for what is still in the spool
+_DRAIN_SECONDS = 1.0  # that a stop leaves for what is still in the spool
 _CLOSE_SECONDS = 1.0  # that a stop leaves for saying goodbye to the broker
 
 
-async def run(settings: Settings, *, clock: Clock | None = None, out: TextIO | None = None) -> None:
+async def run(
+    settings: Settings, *, clock: Clock | None = None, out: TextIO | None = None, student: Student | None = None
+) -> None:
     """Run the service until SIGTERM or SIGINT, or until every source is a file that ended.
+
+    Args:
+        settings: of everything.
+        clock: the machine's by default.
+        out: where events are shown, standard output by default.
+        student: the configured one by default.
 
     Raises:
         MonitorError, StreamError: something that was configured cannot be used.
@@ -47,7 +57,8 @@ async def run(settings: Settings, *, clock: Clock | None = None, out: TextIO | N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        service = await Service.assemble(settings, clock or SystemClock(), out or sys.stdout, stack)
+        clock, out = clock or SystemClock(), out or sys.stdout
+        service = await Service.assemble(settings, clock, out, stack, student or open_student(settings.model))
         await service.run(stop)
 
 
@@ -78,7 +89,7 @@ class Service:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self.metrics = Metrics()
+        self.metrics = Metrics(clock=clock)
         self._spool = spool
         self._mqtt = mqtt
         self._sinks = sinks
@@ -111,16 +122,19 @@ class Service:
             mqtt=mqtt,
             metrics=self.metrics,
             notifier=self._notifier,
+            wake=self._wake,
+            exposed=exposures(settings),
         )
 
     @classmethod
-    async def assemble(cls, settings: Settings, clock: Clock, out: TextIO, stack: AsyncExitStack) -> "Service":
+    async def assemble(
+        cls, settings: Settings, clock: Clock, out: TextIO, stack: AsyncExitStack, student: Student
+    ) -> "Service":
         """Make the parts and open what they need; the stack closes it.
 
         Raises:
             MonitorError, StreamError: something that was configured cannot be used.
         """
-        student = open_student(settings.model)
         sources, demo = await asyncio.to_thread(choose_sources, settings)
         embedded = settings.mqtt.enabled and settings.mqtt.host is None
         if embedded:
@@ -136,10 +150,15 @@ class Service:
         stack.callback(service._worker.shutdown, wait=False, cancel_futures=True)
         if settings.http.enabled:
             await stack.enter_async_context(
-                web.serve(settings.http.host, settings.http.port, service.metrics, service.status.troubles)
+                web.serve(
+                    settings.http.host,
+                    settings.http.port,
+                    service.metrics,
+                    service.status.troubles,
+                    http_token(settings.http),
+                )
             )
-        out.write(banner(settings, sources, demo=demo))
-        out.flush()
+        await _show(out, banner(settings, sources, demo=demo))
         return service
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -168,7 +187,7 @@ class Service:
 
     def publish(self, event: Event) -> None:
         """Spool an event and wake the sinks."""
-        self.metrics.spool_dropped(self._spool.append(event.to_json()))
+        self._spool.append(event.to_json())
         self._wake.set()
 
     def retain(self, topic: str, payload: str) -> None:
@@ -229,6 +248,18 @@ class Service:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._mqtt.close()
+
+
+async def _show(out: TextIO, text: str) -> None:
+    """Write in a thread, which a paused terminal or a full pipe may hold up for ever."""
+
+    def write() -> None:
+        out.write(text)
+        out.flush()
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await asyncio.to_thread(write)
 
 
 async def _first_of(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -1,4 +1,4 @@
-"""One source at work: listens, hands blocks to the worker thread, and spools the events that come of them.
+"""One source at work: listens, has what it hears analysed, and spools the events that come of it.
 
 It also knows whether the source can be trusted just now: nothing heard is not the same as not listening.
 """
@@ -6,7 +6,6 @@ It also knows whether the source can be trusted just now: nothing heard is not t
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, suppress
@@ -14,15 +13,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, cast
 
+from monitor.analysis import Analysis
 from monitor.clock import Clock
 from monitor.config import DetectionSettings, ModelSettings, SourceSettings
-from monitor.detection import Detection
+from monitor.dating import EventDates
+from monitor.detection import Detection, cut_off
 from monitor.errors import CaptureError
 from monitor.events import Event, EventFactory
 from monitor.level import Level, LevelMeter
 from monitor.listening import Interruption, Listener
 from monitor.metrics import Metrics, Stage
 from monitor.pipeline import Pipeline
+from monitor.sources import AudioSource, open_source
 from ssondo_stream.engine import Student
 from ssondo_stream.types import AudioBlock
 
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 STALE_SECONDS = 4.0
 """Without a new prediction for so long after one was due, a source is not analysed."""
 
-_SETTLE = 2.0  # seconds that stopping waits for the worker
+_SETTLE_SECONDS = 1.0  # that stopping leaves to the worker
 
 
 class Outlet(Protocol):
@@ -53,6 +55,7 @@ class Shared:
         make_factory: event factory of a source.
         alive: called when something was analysed.
         retried: called when a lost source was tried again in vain.
+        opener: makes a source of its settings.
     """
 
     student: Student
@@ -65,24 +68,25 @@ class Shared:
     make_factory: Callable[[str], EventFactory]
     alive: Callable[[], None]
     retried: Callable[[], None]
+    opener: Callable[[SourceSettings, Clock], AudioSource] = open_source
 
 
 class SourceTask:
-    """Runs one source. State is its pipeline, its level meter, the labels that are on, and its health."""
+    """Runs one source. State is its analysis, the events that are open and their dates, and its health."""
 
     def __init__(self, settings: SourceSettings, shared: Shared) -> None:
         self.name = settings.name
         self._settings = settings
         self._shared = shared
         self._observer = _Health(self, shared)
-        self._listener = Listener(settings, shared.clock, self._observer)
+        self._listener = Listener(settings, shared.clock, self._observer, opener=shared.opener)
         self._factory = shared.make_factory(settings.name)
-        self._pipeline: Pipeline | None = None
-        self._meter: LevelMeter | None = None
+        self._analysis = Analysis(shared.worker, self._make_parts)
         spec = shared.student.spec
         self._hop_seconds = shared.model.hop_columns * spec.column / spec.mel.sample_rate
-        self._open: Counter[str] = Counter()
-        self._job: asyncio.Future[list[Detection]] | None = None
+        self._dates = EventDates(spec.mel.sample_rate)
+        self._open: dict[int, Detection] = {}
+        self._reached = 0
         self._load = 0.0
         self.up = False
         self.flat = False
@@ -117,66 +121,60 @@ class SourceTask:
             async with aclosing(self._listener.blocks()) as blocks:
                 async for item in blocks:
                     if isinstance(item, Interruption):
-                        self._close()
+                        self._publish(await self._analysis.close())
                     else:
                         await self._hear(item)
         except CaptureError as error:  # of a file: nothing would be gained by opening it again
             ending, self.failure = str(error), error
             log.error("source failed", extra={"fields": {"source": self.name, "error": ending}})
         finally:
-            await self._worker_done()
-            self._close()
+            await self._end()
             self._observer.state(up=False, flat=False, detail=ending)
 
     def level(self) -> Level | None:
         """The level since the last call, if there was audio."""
-        level = self._meter.read() if self._meter and self.up else None
+        level = self._analysis.level() if self.up else None
         if level:
             self._observer.metrics.level(level.dbfs)
         return level
 
     async def _hear(self, block: AudioBlock) -> None:
-        pipeline = self._ready_pipeline()
-        begun = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        self._job = loop.run_in_executor(self._shared.worker, self._analyze, pipeline, block)
-        detections = await self._job
-        self._note_load(time.perf_counter() - begun, len(block.samples) / pipeline.sample_rate)
+        begun, rate = time.perf_counter(), self._listener.sample_rate
+        detections = await self._analysis.push(block, rate)
+        self._reached = round(block.end * self._shared.student.spec.mel.sample_rate / rate)
+        self._note_load(time.perf_counter() - begun, len(block.samples) / rate)
         self._publish(detections)
 
-    def _analyze(self, pipeline: Pipeline, block: AudioBlock) -> list[Detection]:
-        """In the worker thread."""
-        if self._meter:
-            self._meter.push(block.samples)
-        return pipeline.push(block)
+    async def _end(self) -> None:
+        """End what is open, in bounded time whatever the worker does."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                self._publish(await self._analysis.collect())
+                self._publish(await self._analysis.close())
+        if self._open:
+            log.warning("analysis hangs, events ended where it was", extra={"fields": {"source": self.name}})
+            self._publish([cut_off(start, self._reached) for start in self._open.values()])
 
-    def _ready_pipeline(self) -> Pipeline:
-        rate = self._listener.sample_rate
-        if self._pipeline is None or self._pipeline.sample_rate != rate:
-            self._close()
-            shared = self._shared
-            self._meter = LevelMeter(rate, self._settings.calibration_db)
-            self._pipeline = Pipeline(
-                shared.student,
-                rate,
-                shared.detection,
-                hop_columns=shared.model.hop_columns,
-                stage=lambda name: shared.metrics.stage(cast("Stage", name)),
-                on_prediction=lambda _: self._observer.predicted(),
-                on_analyzed=self._observer.metrics.analyzed,
-            )
-        return self._pipeline
-
-    def _close(self) -> None:
-        if self._pipeline:
-            self._publish(self._pipeline.close())
+    def _make_parts(self, rate: int) -> tuple[Pipeline, LevelMeter]:
+        shared = self._shared
+        pipeline = Pipeline(
+            shared.student,
+            rate,
+            shared.detection,
+            hop_columns=shared.model.hop_columns,
+            stage=lambda name: shared.metrics.stage(cast("Stage", name)),
+            on_prediction=lambda _: self._observer.predicted(),
+            on_analyzed=self._observer.metrics.analyzed,
+        )
+        return pipeline, LevelMeter(rate, self._settings.calibration_db)
 
     def _publish(self, detections: Sequence[Detection]) -> None:
+        clock = self._listener.clock
         for detection in detections:
-            event = self._factory.event(detection, self._utc)
+            event = self._factory.event(detection, self._dates.of(detection, self._heard_at, clock.wall_offset))
             self._shared.outlet.publish(event)
             self._note(event)
-            self._switch(event)
+            self._switch(detection)
 
     def _note(self, event: Event) -> None:
         if event.event_type == "started":
@@ -184,28 +182,29 @@ class SourceTask:
             self._observer.metrics.event(event.slug)
             self._observer.metrics.latency((now - event.onset).total_seconds())
 
-    def _switch(self, event: Event) -> None:
+    def _switch(self, detection: Detection) -> None:
         """A label is ON while any of its events is open."""
-        before = self._open[event.slug] > 0
-        self._open[event.slug] += 1 if event.event_type == "started" else -1
-        if (after := self._open[event.slug] > 0) != before:
-            self._shared.outlet.retain(f"{self.name}/label/{event.slug}", "ON" if after else "OFF")
+        slug, before = detection.slug, self._is_on(detection.slug)
+        if detection.kind == "started":
+            self._open[detection.key] = detection
+        else:
+            self._open.pop(detection.key, None)
+        if (after := self._is_on(slug)) != before:
+            self._shared.outlet.retain(f"{self.name}/label/{slug}", "ON" if after else "OFF")
 
-    def _utc(self, index: int) -> datetime:
+    def _is_on(self, slug: str) -> bool:
+        return any(start.slug == slug for start in self._open.values())
+
+    def _heard_at(self, index: int) -> float:
+        """Monotonic time of a sample at the student's rate."""
         rate = self._listener.sample_rate
-        return self._listener.clock.utc(round(index * rate / self._shared.student.spec.mel.sample_rate))
+        return self._listener.clock.monotonic(round(index * rate / self._shared.student.spec.mel.sample_rate))
 
     def _note_load(self, busy: float, heard: float) -> None:
         """Time spent per second of audio, smoothed over some ten seconds."""
         weight = min(1.0, heard / 10)
         self._load += weight * (busy / max(heard, 1e-6) - self._load)
         self._observer.metrics.realtime_factor(self._load)
-
-    async def _worker_done(self) -> None:
-        if self._job and not self._job.done():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_SETTLE):
-                    await asyncio.wait([self._job])
 
 
 class _Health:
@@ -235,5 +234,6 @@ class _Health:
             self._task.analyzed_at = None
 
     def predicted(self) -> None:
-        self._task.analyzed_at = self._shared.clock.monotonic()
+        if self._task.up:  # what is analysed after a loss is old
+            self._task.analyzed_at = self._shared.clock.monotonic()
         self._shared.alive()

@@ -7,6 +7,7 @@ CONTRACT = {  # name as queried: type, labels
     "ssondo_audio_captured_seconds_total": ("counter", {"source"}),
     "ssondo_audio_analyzed_seconds_total": ("counter", {"source"}),
     "ssondo_audio_gap_seconds_total": ("counter", {"source", "reason"}),
+    "ssondo_audio_coverage_ratio": ("gauge", {"source"}),
     "ssondo_last_audio_timestamp_seconds": ("gauge", {"source"}),
     "ssondo_source_up": ("gauge", {"source"}),
     "ssondo_source_flatline": ("gauge", {"source"}),
@@ -19,6 +20,7 @@ CONTRACT = {  # name as queried: type, labels
     "ssondo_spool_messages": ("gauge", set()),
     "ssondo_spool_oldest_timestamp_seconds": ("gauge", set()),
     "ssondo_spool_dropped_total": ("counter", set()),
+    "ssondo_spool_healthy": ("gauge", set()),
     "ssondo_mqtt_published_total": ("counter", set()),
     "ssondo_mqtt_acked_total": ("counter", set()),
     "ssondo_mqtt_connected": ("gauge", set()),
@@ -44,6 +46,7 @@ def populated() -> Metrics:
     for stage in STAGES:
         metrics.stage_took(stage, 0.004)
     metrics.spool(3, oldest=1_799_999_990.0)
+    metrics.spool_healthy(True)
     metrics.spool_dropped(2)
     metrics.mqtt_connected(True)
     metrics.mqtt_published(5)

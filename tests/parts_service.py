@@ -78,7 +78,9 @@ def running(
     *,
     environ: Mapping[str, str] | None = None,
     stdin: int | None = subprocess.DEVNULL,
+    stdout: int | None = None,
     demo: bool = True,
+    program: tuple[str, ...] = ("-m", "monitor", "run"),
 ) -> Iterator[Service]:
     """Run the service with a configuration; ports and state are its own unless the configuration names them."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,10 +99,10 @@ def running(
     }
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "monitor", "run", "--config", str(path)],
+            [sys.executable, *program, "--config", str(path)],
             env={**os.environ, **own, **(environ or {})},
             stdin=stdin,
-            stdout=out,
+            stdout=out if stdout is None else stdout,
             stderr=err,
         )
     try:

@@ -18,6 +18,8 @@ SAMPLE_RATE = 32_000
 BLOCK = 3_200
 PERIOD_SECONDS = 72.0
 BACKGROUND_DBFS = -52.0
+LAG_SECONDS = 30.0
+"""A reader that is further behind goes on with the present, as with a microphone."""
 
 Times = NDArray[np.float64]
 """Seconds since the beginning of a sound, [n]."""
@@ -46,7 +48,7 @@ class DemoSource:
 
     live = False
     open_seconds = 0.0
-    gap_reason = "lost"
+    gap_reason = "overrun"
 
     def __init__(self, settings: DemoSettings, clock: Clock) -> None:
         self.name = settings.name
@@ -56,15 +58,18 @@ class DemoSource:
         self._clock = clock
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
-        """Yield 0.1 s blocks for ever, in real time unless told otherwise."""
+        """Yield 0.1 s blocks for ever, in real time unless told otherwise; then what is long past is left out."""
         synthesis = Synthesis(self._settings.seed)
         shape = Shaper(self._settings, channels=1)
         started = self._clock.monotonic()
         self.arrived = 0
         while True:
             start, self.arrived = self.arrived, self.arrived + BLOCK
-            due = started + self.arrived / SAMPLE_RATE
-            await self._clock.sleep(max(0.0, due - self._clock.monotonic()) if self._settings.realtime else 0.0)
+            early = started + self.arrived / SAMPLE_RATE - self._clock.monotonic() if self._settings.realtime else 0.0
+            if early < -LAG_SECONDS:
+                self.arrived += synthesis.skip(-early)
+                continue
+            await self._clock.sleep(max(0.0, early))
             yield AudioBlock(start, shape(synthesis.push()[:, np.newaxis]))
 
 
@@ -92,6 +97,12 @@ class Synthesis:
                 block += VOICES[sound.label](times, self._random) * _edges(times, sound.duration_seconds)
         self._position += BLOCK
         return block.astype(np.float32)
+
+    def skip(self, seconds: float) -> int:
+        """Leave out so much of the stream; returns how many samples."""
+        samples = round(seconds * SAMPLE_RATE) // BLOCK * BLOCK
+        self._position += samples
+        return samples
 
     def _background(self) -> NDArray[np.float64]:
         noise = np.concatenate((self._memory, self._random.standard_normal(BLOCK)))

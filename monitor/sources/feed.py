@@ -17,6 +17,8 @@ from ssondo_stream.types import AudioBlock, Samples
 RING_SECONDS = 30
 MIN_BLOCK_SECONDS = 0.05
 MAX_BLOCK_SECONDS = 0.5
+AHEAD_SECONDS = 10.0
+"""A stream that is further ahead of the clock is a recording; live ones send what they have, and then go with it."""
 
 
 class Feed:
@@ -36,6 +38,8 @@ class Feed:
         self._ring = RingBuffer(1)
         self._cursor = 0
         self._losses = LossMeter(clock)
+        self._clock = clock
+        self._opened_at = 0.0
         self.sample_rate = 0
         self.gap_reason = "lost"
 
@@ -46,12 +50,18 @@ class Feed:
 
     @property
     def crowded(self) -> bool:
-        """Whether the reader is so far behind that a thread that can wait should."""
-        return self._ring.end - self._cursor > self._ring.capacity // 2
+        """Whether a thread that can wait should: the reader is far behind, and nothing is lost by waiting.
+
+        A live stream must not wait, or its backlog grows at the other end.
+        """
+        elapsed = self._clock.monotonic() - self._opened_at
+        ahead = self._ring.end > (elapsed + AHEAD_SECONDS) * self.sample_rate
+        return ahead and self._ring.end - self._cursor > self._ring.capacity // 2
 
     def open(self, sample_rate: int) -> None:
         """From the thread: audio of this rate will follow."""
         self._ring = RingBuffer(RING_SECONDS * sample_rate)
+        self._opened_at = self._clock.monotonic()
         self.sample_rate = sample_rate
 
     def write(self, samples: Samples) -> None:
@@ -67,8 +77,8 @@ class Feed:
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """Yield what was written, in blocks of 0.05 to 0.5 s.
 
-        A reader that fell behind by more than the ring loses the older half of it in one piece, rather than a
-        little at every block.
+        A reader that fell behind by more than the ring goes on with the newest: it loses all in one piece, rather
+        than a little at every block, and does not tell of what is long past.
 
         Raises:
             CaptureError: as given to `fail`, after all that was written before it.
@@ -77,7 +87,7 @@ class Feed:
             await self._enough()
             block = self._ring.read(self._cursor, self._cursor + int(MAX_BLOCK_SECONDS * self.sample_rate))
             if block.start > self._cursor:
-                self._cursor = self._ring.end - self._ring.capacity // 2
+                self._cursor = self._ring.end - int(MAX_BLOCK_SECONDS * self.sample_rate)
                 self.gap_reason = "overrun"
                 continue
             self._cursor = block.end

@@ -7,7 +7,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.coverage import Coverage
 from monitor.metrics import GAP_REASONS, STAGES, Metrics
+from tests.fakes import FakeClock
 from tests.parts_metrics import CONTRACT, populated
 
 
@@ -51,15 +53,16 @@ def test_known_series_start_at_zero_and_unknown_values_are_absent() -> None:
         *(f'ssondo_events_total{{label="{slug}",source="yard"}}' for slug in ("dog_bark", "siren")),
         *(f'ssondo_stage_seconds_{part}{{stage="{stage}"}}' for part in ("sum", "count") for stage in STAGES),
         *(f'ssondo_detection_latency_seconds_{part}{{source="yard"}}' for part in ("sum", "count")),
-        *("ssondo_spool_messages", "ssondo_spool_dropped_total"),
+        *("ssondo_spool_messages", "ssondo_spool_dropped_total", "ssondo_spool_healthy"),
         *("ssondo_mqtt_published_total", "ssondo_mqtt_acked_total", "ssondo_mqtt_connected"),
     }
 
 
 def test_values_are_those_that_were_told() -> None:
     found = samples(populated())
-    assert found['ssondo_audio_captured_seconds_total{source="yard"}'] == 2.5
+    assert found['ssondo_audio_captured_seconds_total{source="yard"}'] == 3.0
     assert found['ssondo_audio_gap_seconds_total{reason="outage",source="yard"}'] == 0.5
+    assert found['ssondo_audio_coverage_ratio{source="yard"}'] == 0.8
     assert found['ssondo_last_audio_timestamp_seconds{source="yard"}'] == 1_800_000_000
     assert found['ssondo_events_total{label="dog_bark",source="yard"}'] == 1
     assert found["ssondo_spool_oldest_timestamp_seconds"] == 1_799_999_990
@@ -93,7 +96,7 @@ def test_declaring_again_keeps_the_counts() -> None:
     metrics.declare_source("yard")
     metrics.declare_labels("yard", ["dog_bark"])
     found = samples(metrics)
-    assert found['ssondo_audio_captured_seconds_total{source="yard"}'] == 2.5
+    assert found['ssondo_audio_captured_seconds_total{source="yard"}'] == 3.0
     assert found['ssondo_source_up{source="yard"}'] == 1
     assert found['ssondo_events_total{label="dog_bark",source="yard"}'] == 1
 
@@ -139,3 +142,14 @@ def test_threads_may_tell_while_it_is_scraped() -> None:
     while any(thread.is_alive() for thread in threads):
         metrics.exposition()
     assert samples(metrics)['ssondo_audio_captured_seconds_total{source="yard"}'] == 2000
+
+
+async def test_coverage_is_of_the_last_hour() -> None:
+    clock = FakeClock()
+    coverage = Coverage(clock)
+    assert coverage.add(analyzed=900, missed=100) == 0.9
+    await clock.advance(3_500)
+    assert coverage.add(analyzed=1_000) == 0.95
+    await clock.advance(200)
+    assert coverage.add(analyzed=500) == 1.0
+    assert coverage.add(missed=500) == 0.75

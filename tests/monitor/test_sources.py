@@ -161,3 +161,21 @@ async def test_the_alarm_is_temporal_three() -> None:
     steps = np.array([np.sqrt(np.mean(part**2)) for part in np.split(heard[4 * SAMPLE_RATE : 8 * SAMPLE_RATE], 16)])
     on = steps > 0.02
     assert "".join("x" if step else "." for step in on) == "xx..xx..xx......"
+
+
+async def test_the_demonstration_leaves_out_what_is_long_past() -> None:
+    clock = FakeClock()
+    blocks = demo_source(clock, realtime=True).blocks()
+
+    async def hear() -> AudioBlock:
+        hearing = asyncio.ensure_future(anext(blocks))
+        await clock.advance(0.2)
+        return await hearing
+
+    first = await hear()
+    await clock.advance(20)  # no more than a microphone's ring holds
+    second = await hear()
+    await clock.advance(60)
+    third = await hear()
+    assert second.start == first.end
+    assert third.end / SAMPLE_RATE == pytest.approx(clock.monotonic(), abs=0.3)

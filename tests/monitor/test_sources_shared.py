@@ -72,7 +72,7 @@ async def test_a_feed_hands_over_what_its_thread_writes_and_then_its_failure() -
     np.testing.assert_array_equal(np.concatenate(heard), np.repeat(np.arange(100, dtype=np.float32), 100))
 
 
-async def test_a_reader_that_falls_behind_by_more_than_the_ring_loses_one_piece_of_it() -> None:
+async def test_a_reader_that_falls_behind_by_more_than_the_ring_goes_on_with_the_newest() -> None:
     feed = Feed(FakeClock())
     feed.open(RATE)
     blocks = feed.blocks()
@@ -81,10 +81,11 @@ async def test_a_reader_that_falls_behind_by_more_than_the_ring_loses_one_piece_
     for _ in range(40):
         feed.write(np.zeros(RATE, np.float32))
     second = await anext(blocks)
+    feed.write(np.zeros(RATE, np.float32))
     third = await anext(blocks)
-    assert (first.start, second.start, third.start) == (0, 26 * RATE, second.end)
+    assert (first.start, second.start, third.start) == (0, 41 * RATE - RATE // 2, second.end)
     assert feed.gap_reason == "overrun"
-    assert feed.arrived == 41 * RATE
+    assert feed.arrived == 42 * RATE
 
 
 async def test_audio_that_vanished_on_the_way_is_found_by_the_clock() -> None:
@@ -160,3 +161,13 @@ async def test_a_call_gives_what_the_function_returns_or_raises() -> None:
     assert await hand.call(lambda: 42, 1) == 42
     with pytest.raises(CaptureError, match="busy"):
         await Hand("yard", lambda: None).call(refuse, 1)
+
+
+@pytest.mark.parametrize(("seconds_ahead", "waits"), [(29.0, True), (5.0, False), (-60.0, False)])
+async def test_only_a_recording_waits_for_a_reader_that_is_behind(seconds_ahead: float, waits: bool) -> None:
+    clock = FakeClock()
+    feed = Feed(clock)
+    feed.open(RATE)
+    await clock.advance(29.0 - seconds_ahead)
+    feed.write(np.zeros(29 * RATE, np.float32))
+    assert feed.crowded is waits
