@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench docs format clean
+.PHONY: run test check bench soak docs format clean
 
 run: ## set up a fresh machine and run the monitor
 	@PYTHON=$(PYTHON) deploy/setup.sh run
@@ -22,6 +22,11 @@ check: ## formatting, lint and types
 bench: ## speed, memory and latency, as a table
 	@PYTHON=$(PYTHON) deploy/setup.sh test
 	@$(BIN)/python -m tests.bench
+
+soak: ## every fault at length, then a day of audio through the whole service with faults at random
+	@PYTHON=$(PYTHON) deploy/setup.sh test
+	@$(BIN)/python -m pytest -m soak tests/faults
+	@$(BIN)/python -m tests.soak --hours 24 --speed 30 --out build/soak/$$(date +%Y%m%dT%H%M%S) $(ARGS)
 
 docs: ## pages of the library's interface, in build/api
 	@PYTHON=$(PYTHON) deploy/setup.sh test
