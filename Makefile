@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench soak docs format clean
+.PHONY: run test check bench soak fuzz docs format clean
 
 run: ## set up a fresh machine and run the monitor
 	@PYTHON=$(PYTHON) deploy/setup.sh run
@@ -27,6 +27,13 @@ soak: ## every fault at length, then a day of audio through the whole service wi
 	@PYTHON=$(PYTHON) deploy/setup.sh test
 	@$(BIN)/python -m pytest -m soak tests/faults
 	@$(BIN)/python -m tests.soak --hours 24 --speed 30 --out build/soak/$$(date +%Y%m%dT%H%M%S) $(ARGS)
+
+fuzz: ## hostile input by coverage, 100,000 cases for each target
+	@PYTHON=$(PYTHON) deploy/setup.sh test
+	@$(BIN)/pip install -q -e '.[fuzz]'
+	@for target in config pcm sound_file bundle mqtt http; do \
+		$(BIN)/python -m tests.fuzz $$target $(ARGS) && $(BIN)/python -m tests.fuzz $$target --memory $(ARGS) || exit 1; \
+	done
 
 docs: ## pages of the library's interface, in build/api
 	@PYTHON=$(PYTHON) deploy/setup.sh test

@@ -15,7 +15,7 @@ case $purpose in
     test)
         system="libportaudio2 mosquitto mosquitto-clients pulseaudio pulseaudio-utils libasound2-plugins prometheus
             ffmpeg gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-            espeak-ng iproute2 openssl"
+            espeak-ng iproute2 openssl strace"
         extras="dev"
         ;;
     *)

@@ -79,6 +79,8 @@ class NetworkSettings(SourceBase):
 
     kind: Literal["network"]
     url: SecretStr  # may hold a password
+    tls_verify: bool = True  # of https and rtsps
+    ca_file: Path | None = None  # default: the system's authorities
     open_seconds: float = Field(default=5.0, gt=0, le=120)
     read_seconds: float = Field(default=3.0, gt=0, le=120)
 
@@ -154,6 +156,7 @@ class MqttSettings(Section):
     host: str | None = None
     port: Port | None = None  # default: 8883 with TLS, else 1883
     embedded_port: Port = 1883
+    version: Literal["5", "3.1.1"] = "5"  # of the protocol; the embedded broker speaks 3.1.1 alone
     base_topic: str = Field(default="ssondo", pattern=TOPIC_PATTERN)
     client_id: str | None = None  # default: base topic and node
     username: str | None = None
@@ -165,7 +168,7 @@ class MqttSettings(Section):
     key_file: Path | None = None
     keepalive_seconds: int = Field(default=15, ge=5, le=3600)
     timeout_seconds: float = Field(default=10.0, gt=0, le=120)
-    retry_max_seconds: float = Field(default=15.0, ge=1, le=3600)
+    retry_max_seconds: float = Field(default=4.0, ge=1, le=3600)
     late_seconds: Seconds = 30.0
 
 
@@ -177,11 +180,14 @@ class SpoolSettings(Section):
 
 
 class HttpSettings(Section):
-    """Metrics and health."""
+    """Metrics and health; beyond loopback only with a token, or where anonymous readers are allowed outright."""
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = 9108
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    allow_anonymous: bool = False
 
 
 class LogSettings(Section):

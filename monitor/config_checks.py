@@ -4,15 +4,19 @@ Found at start rather than at the first event, because a sensor is often out of 
 """
 
 import os
+import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from monitor.config import FileSettings, MqttSettings, PipeSettings, Settings
+from monitor.config import FileSettings, MqttSettings, NetworkSettings, PipeSettings, Settings
 from monitor.config_wording import Key, Mistake, suggest
 from monitor.errors import ConfigError
+from monitor.exposure import is_loopback
 from monitor.mqtt_parameters import parameters
 from monitor.rules import thresholds
+from monitor.secret_files import http_token
 from ssondo_stream.bundle import StudentSpec, find_bundle, load_spec
 from ssondo_stream.errors import BundleError
 
@@ -62,18 +66,25 @@ def _files(settings: Settings) -> Iterator[Mistake]:
     if settings.mqtt.enabled:
         keys = ("password_file", "ca_file", "cert_file", "key_file")
         named += [(("mqtt", key), getattr(settings.mqtt, key)) for key in keys]
+    if settings.http.enabled:
+        named.append((("http", "token_file"), settings.http.token_file))
+    named += [
+        (("source", index, "ca_file"), source.ca_file)
+        for index, source in enumerate(settings.source)
+        if isinstance(source, NetworkSettings)
+    ]
     for key, path in named:
         if path is not None and (trouble := _unreadable(path)):
             yield Mistake(key, f"got '{path}', expected a file that can be read, but {trouble}")
 
 
 def _unreadable(path: Path) -> str:
-    if path.is_dir():
-        return "it is a folder"
     try:
-        path.stat()
+        mode = path.stat().st_mode
     except OSError as error:
         return f"{error.strerror}".lower()
+    if not stat.S_ISREG(mode):
+        return "it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file"
     return "" if os.access(path, os.R_OK) else "permission denied"
 
 
@@ -111,6 +122,30 @@ def _tls(mqtt: MqttSettings) -> Iterator[Mistake]:
         yield Mistake(("mqtt", "key_file"), "missing; expected the key of mqtt.cert_file")
     if mqtt.key_file is not None and mqtt.cert_file is None:
         yield Mistake(("mqtt", "cert_file"), "missing; expected the certificate of mqtt.key_file")
+
+
+def _http(settings: Settings) -> Iterator[Mistake]:
+    http = settings.http
+    if not http.enabled:
+        return
+    if http.token is not None and http.token_file is not None:
+        yield Mistake(("http", "token_file"), "given beside http.token, expected one of the two")
+        return
+    try:
+        token = http_token(http)
+    except ConfigError as error:
+        yield Mistake(("http",), str(error).removeprefix("[http] "))
+        return
+    if token is not None and not _TOKEN.fullmatch(token):
+        key = "token" if http.token else "token_file"
+        text = "expected 16 to 512 letters, digits, or any of ._~+/=-, such as `openssl rand -hex 32` makes"
+        yield Mistake(("http", key), text)
+    if token is None and not http.allow_anonymous and not is_loopback(http.host):
+        text = f"got {http.host!r}, expected a loopback address, or http.token_file, or http.allow_anonymous = true"
+        yield Mistake(("http", "host"), text)
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 
 
 def _ports(settings: Settings) -> Iterator[Mistake]:
@@ -184,6 +219,7 @@ _RULES: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
     _files,
     _state,
     _broker,
+    _http,
     _ports,
     _engine,
     _bundle,

@@ -95,12 +95,12 @@ def _overlay(tree: _Tree, environ: Mapping[str, str], origins: _Origins) -> list
     for name in sorted(environ):
         if not name.startswith(PREFIX) or not environ[name]:
             continue
-        key = _key_of(name)
         try:
-            _put(tree, key, _parsed(key, environ[name]))
+            key = _key_of(_text(name))
+            _put(tree, key, _parsed(key, _text(environ[name])))
             origins.variables[key] = name
         except ValueError as error:
-            lines.append(f"{name}: {error}")
+            lines.append(f"{name.encode(errors='backslashreplace').decode()}: {error}")
     return lines
 
 
@@ -113,11 +113,20 @@ def _parsed(key: Key, text: str) -> object:
     match key:
         case (_,) | ("source", _) | ("detection", "labels") | ("detection", "labels", _):
             try:
-                return json.loads(text)
+                return json.loads(_text(json.dumps(json.loads(text), ensure_ascii=False)))
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"not valid JSON: {error}; a table or array in a variable is JSON") from error
         case _:
             return text
+
+
+def _text(text: str) -> str:
+    """The text itself, if it is one: what was no UTF-8 in the environment has become lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("not UTF-8 text") from None  # the cause shows the value
+    return text
 
 
 def _put(tree: _Tree, key: Key, value: object) -> None:

@@ -4,7 +4,6 @@ pydantic speaks to programmers; a configuration is written by people who never s
 """
 
 import difflib
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -18,6 +17,7 @@ Key = tuple[str | int, ...]
 """Where a setting is: `("source", 1, "gain_db")`."""
 
 _CONTAINERS = ((dict, "a table"), (list, "an array"))
+_STRUCTURES = {"dict_type", "model_type", "model_attributes_type", "tuple_type"}
 _PATTERNS = {
     NAME_PATTERN: "1 to 64 letters, digits, '_', '.' or '-', the first a letter or digit",
     TOPIC_PATTERN: "topic levels joined by '/', without spaces, '#' and '+'",
@@ -89,9 +89,8 @@ def _key(details: ErrorDetails, tree: object) -> Key:
         location = location[:2] + location[3:]
     key: Key = ()
     for part in location:
-        inside = _child(tree, part)
-        if inside is not None:
-            key, tree = (*key, part), inside
+        if _contains(tree, part):
+            key, tree = (*key, part), _child(tree, part)
     match details["type"]:
         case "missing":
             return (*key, location[-1])
@@ -101,11 +100,17 @@ def _key(details: ErrorDetails, tree: object) -> Key:
             return key
 
 
+def _contains(tree: object, part: str | int) -> bool:
+    if isinstance(tree, list):
+        return isinstance(part, int) and part < len(tree)
+    return isinstance(tree, Mapping) and part in tree
+
+
 def _child(tree: object, part: str | int) -> object | None:
     if isinstance(tree, Mapping):
         return tree.get(part)
-    if isinstance(tree, list) and isinstance(part, int) and part < len(tree):
-        inside: object = tree[part]
+    if isinstance(tree, list) and _contains(tree, part):
+        inside: object = tree[part]  # type: ignore[index]  # a number, then
         return inside
     return None
 
@@ -120,10 +125,12 @@ def _say(key: Key, group: Sequence[ErrorDetails], tree: Mapping[str, object]) ->
         case "extra_forbidden":
             return f"unknown key; {suggest(last, _known_keys(key[:-1], tree))}"
         case "union_tag_invalid":
-            return f"got {group[0]['ctx']['tag']!r}, expected one of {', '.join(map(repr, _kinds()))}"
+            return f"got {_shown(last, group[0]['ctx']['tag'])}, expected one of {', '.join(map(repr, _kinds()))}"
         case _:
             expected = dict.fromkeys(_expected(details) for details in group)
-            return f"got {_shown(last, group[0]['input'])}, expected {' or '.join(expected)}"
+            value = group[0]["input"]
+            inside = group[0]["type"] in _STRUCTURES and isinstance(value, str)  # of which anything may be a secret
+            return f"got {'text' if inside else _shown(last, value)}, expected {' or '.join(expected)}"
 
 
 def _expected(details: ErrorDetails) -> str:
@@ -140,7 +147,8 @@ def _shown(last: str, value: object) -> str:
             return words
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = re.sub(r"://[^/@\s]*@", "://…@", repr(value))
+    if "://" in (text := repr(value)):
+        return "an address that is not shown"  # it may hold a password, a key, or either in its path
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 

@@ -4,8 +4,10 @@ MonitorError
 ├── ConfigError          a setting is wrong: exit with 2 and say which
 ├── CaptureError         a source cannot be heard now: retry, for ever
 ├── SinkUnavailable      a receiver cannot be reached now: keep the event, retry, for ever
+│   └── SinkRefused      it is there but forbids this, which people can change: the same, and say so
 ├── SinkRejected         a receiver will never take this event: drop it and count it
-└── SpoolError           the spool's disk is unusable
+└── SpoolError           the spool cannot be where it is configured to be
+    └── SpoolDiskError   its disk is full, read-only or failing: hold events in memory, retry, for ever
 """
 
 
@@ -25,9 +27,17 @@ class SinkUnavailable(MonitorError):
     """A receiver cannot take events now."""
 
 
+class SinkRefused(SinkUnavailable):
+    """A receiver does not allow what was sent."""
+
+
 class SinkRejected(MonitorError):
     """A receiver refuses this one event."""
 
 
 class SpoolError(MonitorError):
     """The spool cannot be opened, read or written."""
+
+
+class SpoolDiskError(SpoolError):
+    """The spool's disk takes nothing now; it may later."""

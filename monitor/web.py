@@ -1,15 +1,18 @@
 """Metrics and health over HTTP, for Prometheus and for whoever asks whether the sensor listens.
 
-It serves numbers without authentication, so it stays on loopback unless told otherwise.
+Where there is a token, only who brings it sees numbers and reasons; whether the sensor lives and listens is told to
+anyone, because the probes of containers and load balancers bring none.
 """
 
+import asyncio
 import errno
-import ipaddress
+import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from monitor.errors import ConfigError
 from monitor.metrics import Metrics
@@ -17,11 +20,16 @@ from monitor.metrics import Metrics
 Readiness = Callable[[], Sequence[str]]
 """Reasons not to be ready; none when ready."""
 
+CONNECTIONS = 64
+"""Open at once; beyond that the oldest gives way, so that idle ones take neither the port nor the process's files."""
+
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def serve(host: str, port: int, metrics: Metrics, readiness: Readiness) -> AsyncIterator[int]:
+async def serve(
+    host: str, port: int, metrics: Metrics, readiness: Readiness, token: str | None = None
+) -> AsyncIterator[int]:
     """Serve `/metrics`, `/health` and `/ready` while the context lasts.
 
     Args:
@@ -29,6 +37,7 @@ async def serve(host: str, port: int, metrics: Metrics, readiness: Readiness) ->
         port: 0 for any free one.
         metrics: what `/metrics` shows.
         readiness: asked on every `/ready`.
+        token: that `/metrics` and the reasons of `/ready` need, as `Authorization: Bearer`; none for no login.
 
     Yields:
         The port that was bound.
@@ -36,52 +45,103 @@ async def serve(host: str, port: int, metrics: Metrics, readiness: Readiness) ->
     Raises:
         ConfigError: the address cannot be bound.
     """
-    runner = web.AppRunner(
-        _application(metrics, readiness),
+    runner = runner_of(metrics, readiness, token)
+    await runner.setup()
+    server = None
+    try:
+        server = await _bind(runner, host, port)
+        bound = int(server.sockets[0].getsockname()[1])
+        fields = {"url": f"http://{host}:{bound}/metrics", "token": token is not None}
+        log.info("serving metrics and health", extra={"fields": fields})
+        yield bound
+    finally:
+        if server is not None:
+            server.close()
+        await runner.cleanup()
+
+
+def runner_of(metrics: Metrics, readiness: Readiness, token: str | None = None) -> web.ServerRunner:
+    """What answers on each connection; see `serve`."""
+    server = web.Server(
+        _Pages(metrics, readiness, token),
         access_log=None,
-        shutdown_timeout=1.0,
+        logger=_requests_log(),
         keepalive_timeout=75,
         max_line_size=2048,
         max_field_size=4096,
         lingering_time=0,
     )
-    await runner.setup()
-    try:
-        await _bind(runner, host, port)
-        bound = int(runner.addresses[0][1])
-        log.info("serving metrics and health", extra={"fields": {"url": f"http://{host}:{bound}/metrics"}})
-        if not _is_loopback(host):
-            log.warning("metrics are open to the network", extra={"fields": {"host": host, "port": bound}})
-        yield bound
-    finally:
-        await runner.cleanup()
+    return web.ServerRunner(server, shutdown_timeout=1.0)
 
 
-def _application(metrics: Metrics, readiness: Readiness) -> web.Application:
-    async def show_metrics(request: web.Request) -> web.Response:
-        body, content_type = metrics.negotiated(request.headers.get("Accept", ""))
+def _requests_log() -> logging.Logger:
+    """Hears of our own mistakes; those of clients would let anyone fill the log, with whatever they sent."""
+    requests = logging.getLogger(f"{__name__}.requests")
+    requests.addFilter(_our_own)
+    return requests
+
+
+def _our_own(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+class _Pages:
+    """Answers every request. State is nobody's: what is shown belongs to others."""
+
+    def __init__(self, metrics: Metrics, readiness: Readiness, token: str | None) -> None:
+        self._metrics = metrics
+        self._readiness = readiness
+        self._token = None if token is None else token.encode()
+        self._pages = {"/metrics": self._show_metrics, "/health": self._show_health, "/ready": self._show_ready}
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        page = self._pages.get(request.path)
+        if self._refuses(request):
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Bearer realm="ssondo-monitor"'})
+        if page is None:
+            return web.Response(status=404)
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+        return page(request)
+
+    def _refuses(self, request: web.BaseRequest) -> bool:
+        """A wrong token is refused even where none is needed, lest its bearer believes it to be right."""
+        open_to_all = request.path in ("/health", "/ready") and "Authorization" not in request.headers
+        return not open_to_all and not self._knows(request)
+
+    def _knows(self, request: web.BaseRequest) -> bool:
+        """Whether the token was brought; without one, everybody is known."""
+        if self._token is None:
+            return True
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        brought = given.strip().encode("utf-8", "surrogateescape")
+        return scheme.lower() == "bearer" and hmac.compare_digest(brought, self._token)
+
+    def _show_metrics(self, request: web.BaseRequest) -> web.Response:
+        body, content_type = self._metrics.negotiated(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
-    async def show_health(_: web.Request) -> web.Response:
+    def _show_health(self, _: web.BaseRequest) -> web.Response:
         return web.json_response({"alive": True})
 
-    async def show_ready(_: web.Request) -> web.Response:
-        reasons = list(readiness())
-        return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
-
-    handlers: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
-        "/metrics": show_metrics,
-        "/health": show_health,
-        "/ready": show_ready,
-    }
-    application = web.Application(client_max_size=1024)
-    application.add_routes([web.get(path, handler) for path, handler in handlers.items()])
-    return application
+    def _show_ready(self, request: web.BaseRequest) -> web.Response:
+        reasons = list(self._readiness())
+        answer = {"ready": not reasons, **({"reasons": reasons} if self._knows(request) else {})}
+        return web.json_response(answer, status=503 if reasons else 200)
 
 
-async def _bind(runner: web.AppRunner, host: str, port: int) -> None:
+async def _bind(runner: web.ServerRunner, host: str, port: int) -> asyncio.Server:
+    server = runner.server
+    if server is None:
+        raise ValueError("the runner must be set up first")
+
+    def accept() -> asyncio.BaseProtocol:
+        if len(server.connections) >= CONNECTIONS:
+            server.connections[0].force_close()
+        return server()
+
     try:
-        await web.TCPSite(runner, host, port).start()
+        return await asyncio.get_running_loop().create_server(accept, host, port)
     except OSError as error:
         reasons = {
             errno.EADDRINUSE: "is already in use; stop the other program or set another port",
@@ -90,10 +150,3 @@ async def _bind(runner: web.AppRunner, host: str, port: int) -> None:
         }
         reason = reasons.get(error.errno or 0, f"cannot be bound: {error.strerror or error}; see [http] host")
         raise ConfigError(f"[http] port: {port} on {host} {reason}") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,11 +5,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TypeVar
 
+from ssondo_stream.checksum import sha256_of
 from ssondo_stream.errors import BundleError
 from ssondo_stream.mel import MelConfig
 from ssondo_stream.spec import Activation, Architecture, Label, LocalPart, StudentSpec, slugify
@@ -18,6 +20,7 @@ SPEC_FILE = "bundle.json"
 NETWORK_FILE = "student.onnx"
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT = 1
+_LARGEST_SPEC = 4_000_000  # bytes
 BUNDLES = Path(__file__).parent / "bundles"
 
 _T = TypeVar("_T")
@@ -69,6 +72,7 @@ def load_spec(folder: Path) -> StudentSpec:
     files = _checked(path, "files", document, dict)
     for name, sha256 in files.items():
         _verify(folder, str(name), str(sha256))
+    _check_complete(folder, [str(name) for name in files])
     try:
         spec = _parse_spec(path, document, str(files.get(NETWORK_FILE, "")))
     except (TypeError, ValueError) as error:
@@ -99,7 +103,9 @@ def list_bundles() -> list[str]:
 
 def _read_document(path: Path) -> dict[str, object]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            document = json.loads(file.read(_LARGEST_SPEC), parse_constant=_refuse, parse_float=_finite)
+        json.dumps(document, ensure_ascii=False).encode()  # lone surrogates are no text
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not a readable JSON file: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -107,11 +113,36 @@ def _read_document(path: Path) -> dict[str, object]:
     return document
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:60]} is too large a number")
+    return number
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _check_complete(folder: Path, names: Collection[str]) -> None:
+    """What an engine would read has a checksum: torch's weights, and what a network would keep beside its file."""
+    if WEIGHTS_FILE not in names and (folder / WEIGHTS_FILE).exists():
+        raise BundleError(f"{folder / WEIGHTS_FILE}: {SPEC_FILE} lists no sha256 for it; export the bundle again")
+    for name in names:
+        if name.endswith(".onnx") and _OUTSIDE in (folder / name).read_bytes():
+            raise BundleError(f"{folder / name}: keeps weights in another file, which has no checksum: save it in one")
+
+
+_OUTSIDE = b"\x0a\x08location\x12"  # how ONNX begins to say in which file the values of a tensor are
+
+
 def _verify(folder: Path, name: str, sha256: str) -> None:
-    if Path(name).name != name:
+    if Path(name).name != name or not (folder / name).name.isprintable():
         raise BundleError(f"{folder / SPEC_FILE}: file {name!r} must be a plain name inside the bundle")
     try:
-        actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        if (folder / name).exists() and not (folder / name).is_file():  # a pipe would never end
+            raise BundleError(f"{folder / name}: cannot be read: expected a regular file")
+        actual = sha256_of(folder / name)
     except OSError as error:
         raise BundleError(f"{folder / name}: cannot be read: {error.strerror}") from error
     if actual != sha256:

@@ -11,9 +11,12 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ssondo_stream.plain import check_plain
 from ssondo_stream.types import Frames, Samples
 
 _BATCH = 32  # frames per transform: small products do not wake the threads of BLAS, which would cost more than they
+_LARGEST_FFT = 16_384  # the filterbank's memory grows with it
+_LARGEST_RATE = 384_000
 _PARTS = 6  # of the filterbank, for the same reason
 
 
@@ -41,6 +44,12 @@ class MelConfig:
     std: float = 1.0
 
     def __post_init__(self) -> None:
+        check_plain(self)
+        if self.n_fft > _LARGEST_FFT or self.n_mels > self.n_fft or self.sample_rate > _LARGEST_RATE:
+            raise ValueError(
+                f"need n_fft <= {_LARGEST_FFT}, n_mels <= n_fft and sample_rate <= {_LARGEST_RATE}, "
+                f"got n_fft={self.n_fft} n_mels={self.n_mels} sample_rate={self.sample_rate}"
+            )
         if not 0 < self.hop <= self.n_fft:
             raise ValueError(f"need 0 < hop <= n_fft, got hop={self.hop} n_fft={self.n_fft}")
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:

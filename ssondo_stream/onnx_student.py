@@ -1,10 +1,13 @@
 """Networks run by ONNX Runtime, the engine of the sensor: fast on one thread, small in memory, no torch."""
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would note a device's id, and report to its maker
 import onnxruntime
 from numpy.typing import NDArray
 

@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ssondo_stream.mel import MelConfig
+from ssondo_stream.plain import check_number, check_plain
 
 Activation = Literal["sigmoid", "softmax"]
+
+_LONGEST_WINDOW = 100_000  # frames, half an hour of the published front end
+_MOST_MAPS = 1000
 
 
 def slugify(name: str) -> str:
@@ -39,6 +43,7 @@ class Label:
     ontology_id: str = ""
 
     def __post_init__(self) -> None:
+        check_plain(self)
         if not self.slug:
             raise ValueError(f"a label needs letters or digits, got {self.name!r}")
         if not 0 <= self.off <= self.threshold <= self.early <= 1:
@@ -74,6 +79,11 @@ class LocalPart:
     outputs: int = 1
 
     def __post_init__(self) -> None:
+        check_plain(self)
+        for number in self.inputs:
+            check_number("LocalPart.inputs", number, whole=True)
+        if self.outputs > _MOST_MAPS:
+            raise ValueError(f"local part: need outputs <= {_MOST_MAPS}, got {self.outputs}")
         if self.stride < 1 or min(self.reach, self.context) < 0 or self.outputs < 1 or not self.inputs:
             raise ValueError(f"local part: need stride, outputs >= 1, reach, context >= 0 and inputs, got {self}")
 
@@ -91,6 +101,13 @@ class Architecture:
     name: str
     options: Mapping[str, object] = field(default_factory=dict)
     hidden_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+        for size in self.hidden_sizes:
+            check_number("Architecture.hidden_sizes", size, whole=True)
+        if not isinstance(self.options, Mapping):
+            raise TypeError(f"Architecture.options must be a JSON object, got {self.options!r:.60}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +141,14 @@ class StudentSpec:
     network_sha256: str = ""
 
     def __post_init__(self) -> None:
+        check_plain(self)
+        if not all(isinstance(text, str) for text in self.source.values()):
+            raise TypeError(f"the source must hold text alone, got {dict(self.source)!r:.200}")
+        if self.window_frames > _LONGEST_WINDOW or self.embedding_dim < 1:
+            raise ValueError(
+                f"need window_frames <= {_LONGEST_WINDOW} and embedding_dim >= 1, "
+                f"got {self.window_frames} and {self.embedding_dim}"
+            )
         slugs = [label.slug for label in self.labels]
         if len(set(slugs)) != len(slugs):
             raise ValueError(f"labels must differ, got {slugs}")

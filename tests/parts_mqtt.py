@@ -72,6 +72,7 @@ class Mosquitto:
     ) -> None:
         self._program = require("mosquitto")
         self.address, self.port, self.plain_port = address, port or free_port(), free_port()
+        self._ports = (self.port, self.plain_port) if plain else (self.port,)
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "mosquitto.conf"
@@ -102,7 +103,7 @@ class Mosquitto:
     async def start(self) -> None:
         process = self._spawn()
         async with asyncio.timeout(10):
-            while not await _listens(self.address, self.port):
+            while not all([await _listens(self.address, port) for port in self._ports]):
                 if process.poll() is not None:
                     raise RuntimeError(f"mosquitto ended: {self.log.read_text()}")
                 await asyncio.sleep(0.01)

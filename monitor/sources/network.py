@@ -4,10 +4,12 @@ FFmpeg's calls block, so a thread of its own decodes, bounded by FFmpeg's timeou
 FFmpeg's messages hold addresses, so neither is ever repeated.
 """
 
+import ssl
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import av
@@ -56,9 +58,32 @@ class NetworkSource:
 
 
 def redact(url: str) -> str:
-    """The address without user, password and query, any of which may be secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    """Scheme, host and port of an address: cameras take passwords before the host, in the query and in the path."""
+    try:
+        parts = urlsplit(url)
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        return "an address that cannot be read"
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # a password that holds what ends a host
+        return f"{parts.scheme}://…"
+    name = parts.hostname or ""
+    return f"{parts.scheme}://{f'[{name}]' if ':' in name else name}{port}"
+
+
+def _tls(settings: NetworkSettings) -> dict[str, str]:
+    """FFmpeg verifies no certificate unless told to, and its build may not know where this system keeps authorities."""
+    if not settings.tls_verify:
+        return {"tls_verify": "0"}
+    known = (settings.ca_file, ssl.get_default_verify_paths().cafile, *_AUTHORITIES)
+    file = next((str(path) for path in known if path is not None and Path(path).is_file()), None)
+    return {"tls_verify": "1"} | ({} if file is None else {"ca_file": file})
+
+
+_AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Arch, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat
+    "/etc/ssl/cert.pem",  # BSD, macOS
+)
 
 
 class _Decoder:
@@ -99,7 +124,7 @@ class _Decoder:
     def _connected(self) -> Iterator[av.container.InputContainer]:
         url = self._settings.url.get_secret_value()
         timeouts = (self._settings.open_seconds, self._settings.read_seconds)
-        options = {"rtsp_transport": "tcp", "probesize": "32768", "analyzeduration": "500000"}
+        options = {"rtsp_transport": "tcp", "probesize": "32768", "analyzeduration": "500000", **_tls(self._settings)}
         with av.open(url, options=options, timeout=timeouts) as container:
             yield container
 

@@ -24,7 +24,7 @@ def test_redacted_settings_and_their_text_hold_no_secret(load) -> None:
     assert isinstance(settings.source[0], NetworkSettings)
     assert settings.source[0].url.get_secret_value() == "rtsp://user:hunter2@cam/audio"
     assert "hunter2" not in f"{redacted(settings)} {settings!r} {settings}"
-    assert redacted(settings)["http"] == {"enabled": True, "host": "127.0.0.1", "port": 9108}
+    assert redacted(settings)["http"]["token"] is None
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,17 @@ def test_redacted_settings_and_their_text_hold_no_secret(load) -> None:
 )
 def test_no_mistake_shows_a_secret(mistakes, text: str) -> None:
     assert "hunter2" not in " ".join(mistakes(text))
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ({"SSONDO_MQTT": "null"}, "SSONDO_MQTT: mqtt: got None, expected a table"),
+        ({"SSONDO_MQTT": '{"embedded_port": null}'}, "mqtt.embedded_port: got None, expected a whole number"),
+        ({"SSONDO_NODE__NAME": "caf\udce9"}, "SSONDO_NODE__NAME: not UTF-8 text"),
+        ({"SSONDO_N\udce9": "x"}, "SSONDO_N\\udce9: not UTF-8 text"),
+        ({"SSONDO_NODE": '{"name": "\\ud800"}'}, "SSONDO_NODE: not valid JSON: not UTF-8 text"),
+    ],
+)
+def test_variable_of_no_use_is_named(mistakes, variable: dict[str, str], told: str) -> None:
+    assert told in mistakes(**variable)[0]

@@ -73,7 +73,7 @@ async def failure_of(url: str) -> CaptureError:
 async def test_secrets_in_an_address_are_never_repeated(scheme: str) -> None:
     port = free_port()
     error = await failure_of(f"{scheme}://user:geheim@127.0.0.1:{port}/tone?token=geheim")
-    assert f"127.0.0.1:{port}/tone" in str(error)
+    assert f"127.0.0.1:{port}" in str(error)
     assert "geheim" not in "".join(traceback.format_exception(error))
     assert "user" not in str(error)
 
@@ -81,9 +81,15 @@ async def test_secrets_in_an_address_are_never_repeated(scheme: str) -> None:
 @pytest.mark.parametrize(
     "url, expected",
     [
-        ("http://host/a", "http://host/a"),
-        ("rtsp://me:pw@host:554/a?key=1#x", "rtsp://host:554/a"),
-        ("http://me:p@w@host/", "http://host/"),
+        ("http://host/a", "http://host"),
+        ("rtsp://me:pw@host:554/a?key=1#x", "rtsp://host:554"),
+        ("rtsp://host/user=me&password=pw/live", "rtsp://host"),
+        ("http://me:p@w@host/", "http://host"),
+        ("http://me:p/w@host/", "an address that cannot be read"),
+        ("http://me:1234/w@host/", "http://…"),
+        ("http://me:p?w@host/", "an address that cannot be read"),
+        ("http://[::1]:80/a", "http://[::1]:80"),
+        ("http://me:pw[@host/", "an address that cannot be read"),
     ],
 )
 def test_an_address_is_shown_without_what_may_be_secret(url: str, expected: str) -> None:
@@ -144,12 +150,12 @@ async def test_a_recording_longer_than_the_ring_is_heard_whole_at_any_speed(tmp_
     np.testing.assert_array_equal(np.concatenate(heard), samples)
 
 
-@pytest.mark.parametrize("content, words", [(b"<html>no sound</html>", "/page"), (b"", "/page")])
-async def test_what_is_no_audio_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"<html>no sound</html>", b""])
+async def test_what_is_no_audio_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "page").write_bytes(content)
     with serving(tmp_path) as address:
         error = await failure_of(f"{address}/page")
-    assert words in str(error)
+    assert f"{address}: " in str(error)
     assert "\n" not in str(error)
 
 

@@ -109,5 +109,17 @@ def test_promtool_finds_nothing_wrong_with_the_exposition() -> None:
 @pytest.mark.parametrize("name", CONTRACT)
 def test_metric_names_its_unit_or_what_it_counts(name: str) -> None:
     assert name.endswith(
-        ("_seconds", "_total", "_dbfs", "_info", "_messages", "_up", "_flatline", "_factor", "_connected")
+        (
+            "_seconds",
+            "_total",
+            "_dbfs",
+            "_info",
+            "_messages",
+            "_up",
+            "_flatline",
+            "_factor",
+            "_connected",
+            "_ratio",
+            "_healthy",
+        )
     )

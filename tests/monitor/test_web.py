@@ -128,14 +128,6 @@ async def test_idle_client_does_not_hold_up_the_end() -> None:
         writer.close()
 
 
-@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
-async def test_open_port_is_warned_of(caplog: pytest.LogCaptureFixture, host: str, warned: bool) -> None:
-    with caplog.at_level(logging.INFO):
-        async with serve(host, 0, populated(), list):
-            pass
-    assert any(record.levelno == logging.WARNING for record in caplog.records) == warned
-
-
 async def test_requests_are_not_logged(client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         async with client.get("/ready") as response:

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,11 @@ def edit(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None
     return apply
 
 
+def replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def append_to(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes() + b"x") and None
 
@@ -56,6 +62,31 @@ def append_to(name: str) -> Callable[[Path], None]:
         (edit(lambda d: d.update(files={"../x": "0"})), r"must be a plain name inside the bundle"),
         (edit(lambda d: d.update(mel={"hop": 0})), r"need 0 < hop <= n_fft"),
         (edit(lambda d: d.update(activation="relu")), r"activation must be"),
+        (edit(lambda d: d.update(name=7)), r"StudentSpec\.name must be text, got 7"),
+        (edit(lambda d: d.update(name="x" * 9999)), r"StudentSpec\.name must have at most 1000 characters"),
+        (edit(lambda d: d.update(name="\ud800")), r"not a readable JSON file: .*surrogates not allowed"),
+        (edit(lambda d: d.update(window_frames=624.5)), r"StudentSpec\.window_frames must be a whole number"),
+        (edit(lambda d: d.update(window_frames=True)), r"must be a whole number, got True"),
+        (edit(lambda d: d.update(window_frames=10**8)), r"need window_frames <= 100000"),
+        (edit(lambda d: d.update(window_frames=10**400)), r"must be a number between -1e9 and 1e9"),
+        (edit(lambda d: d.update(source={"file": 1})), r"the source must hold text alone"),
+        (edit(lambda d: d.update(labels=[{"name": 3}])), r"Label\.name must be text"),
+        (edit(lambda d: d.update(labels=[{"name": "Dog", "hold_seconds": float("inf")}])), r"Infinity is no number"),
+        (
+            edit(lambda d: d.update(local=[{"stride": 1, "reach": 1, "context": 0, "inputs": ["x"]}])),
+            r"inputs must be a",
+        ),
+        (
+            edit(lambda d: d.update(local=[{"stride": 1, "reach": 1, "context": 0, "outputs": 10**9}])),
+            r"outputs <= 1000",
+        ),
+        (edit(lambda d: d.update(architecture={"name": "x", "options": [1]})), r"options must be a JSON object"),
+        (edit(lambda d: d.update(architecture={"name": "x", "hidden_sizes": ["x"]})), r"hidden_sizes must be a whole"),
+        (edit(lambda d: d.update(mel={"n_fft": 10**8, "hop": 1})), r"need n_fft <= 16384"),
+        (edit(lambda d: d.update(files={"a\0b": "0"})), r"must be a plain name inside the bundle"),
+        (lambda folder: (folder / "bundle.json").write_text("[" * 10**5) and None, r"not a readable JSON file"),
+        (lambda folder: (folder / "bundle.json").write_text('{"x": 1e999}') and None, r"1e999 is too large a number"),
+        (lambda folder: replace_by_pipe(folder / "MODEL_CARD.md"), r"MODEL_CARD\.md: cannot be read: .*regular file"),
         (edit(lambda d: d.update(embedding_dim=7)), r"the spec promises .*\(7,\).*the network gives"),
     ],
 )

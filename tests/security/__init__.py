@@ -1,0 +1,1 @@
+"""What must not happen: secrets told, audio kept, code loaded, topics of others written."""
