@@ -49,7 +49,7 @@ class Effort:
         scenes: that students are tuned on.
         clusters: of these.
         epochs: of a network or student; 0 for those of its recipe.
-        epochs_of_losses: where nine losses are compared.
+        epochs_compared: where losses, and sampling with and without balance, are compared with each other.
         draws: in an epoch; 0 for those of the recipe.
         practice, measured: minutes that a head is fitted on, and measured on with sounds in them.
     """
@@ -60,7 +60,7 @@ class Effort:
     scenes: int = 2500
     clusters: int = 32
     epochs: int = 0
-    epochs_of_losses: int = 5
+    epochs_compared: int = 4
     draws: int = 0
     practice: int = 90
     measured: int = 20
@@ -126,11 +126,11 @@ class Split:
         ours = self.effort.recipe("esc10_mobilenetv3", seed)
         if step == "balanced":
             return ours
+        short = replace(ours, epochs=self.effort.epochs_compared)
         if step == "uniform":
-            return replace(ours, sampling=replace(ours.sampling, by="clips"))
+            return replace(short, sampling=replace(ours.sampling, by="clips"))
         name = step.removeprefix("loss-")
-        loss = LossSettings(name, temperature=_TEMPERATURES.get(name, 0.07))
-        return replace(ours, loss=loss, epochs=self.effort.epochs_of_losses)
+        return replace(short, loss=LossSettings(name, temperature=_TEMPERATURES.get(name, 0.07)))
 
     def scored(self, seed: int) -> list[Recording]:
         """What that student says of recordings of the fold that was left out."""
