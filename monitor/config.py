@@ -8,194 +8,180 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
+from monitor.config_detection import DetectionSettings, LabelSettings
+from monitor.config_sources import (
+    NAME_PATTERN,
+    DemoSettings,
+    FileSettings,
+    MicrophoneSettings,
+    Name,
+    NetworkSettings,
+    PipeSettings,
+    Seconds,
+    Section,
+    SourceBase,
+    SourceSettings,
+)
 from ssondo_stream.bundle import slugify
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+__all__ = [
+    "NAME_PATTERN",
+    "TOPIC_PATTERN",
+    "DemoSettings",
+    "DetectionSettings",
+    "FileSettings",
+    "HttpSettings",
+    "LabelSettings",
+    "LogSettings",
+    "MicrophoneSettings",
+    "ModelSettings",
+    "MqttSettings",
+    "NetworkSettings",
+    "NodeSettings",
+    "PipeSettings",
+    "Settings",
+    "SourceBase",
+    "SourceSettings",
+    "SpoolSettings",
+    "redacted",
+    "state_dir",
+]
+
 TOPIC_PATTERN = r"^[^#+\s/]+(/[^#+\s/]+)*$"
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Score = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(ge=0, le=86_400)]
-Rate = Annotated[int, Field(ge=4_000, le=384_000)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
-
-
-class Section(BaseModel):
-    """A table of the file; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NodeSettings(Section):
     """This sensor."""
 
-    name: Name = Field(default_factory=lambda: slugify(platform.node())[:64] or "sensor")
-    state_dir: Path | None = None  # default: $STATE_DIRECTORY, else $XDG_STATE_HOME/ssondo-monitor
-
-
-class SourceBase(Section):
-    """What every source has."""
-
-    name: Name
-    gain_db: float = Field(default=0.0, ge=-120, le=120)
-    channel: Literal["mix"] | Annotated[int, Field(ge=0, le=255)] = "mix"
-    calibration_db: float | None = Field(default=None, ge=-200, le=300)  # dB SPL of a full-scale sine; none: no LAeq
-    flatline_seconds: Seconds = 20.0  # constant samples for so long: not listening
-    silence_seconds: Seconds = 3.0  # no samples for so long: reopen
-
-
-class MicrophoneSettings(SourceBase):
-    """A sound device; `device` is part of its name, its index, or its stable id as `devices` prints it."""
-
-    kind: Literal["microphone"]
-    device: str | int | None = None
-    sample_rate: Rate | None = None  # default: the device's own
-    latency_seconds: float = Field(default=0.1, gt=0, le=2)
-
-
-class FileSettings(SourceBase):
-    """A sound file, in real time or as fast as it is read."""
-
-    kind: Literal["file"]
-    path: Path
-    realtime: bool = True
-    loop: bool = False
-
-
-class PipeSettings(SourceBase):
-    """Raw PCM from standard input or a named pipe."""
-
-    kind: Literal["stdin", "pipe"]
-    path: Path | None = None  # of the pipe
-    sample_rate: Rate
-    channels: int = Field(default=1, ge=1, le=256)
-    format: Literal["s16le", "s32le", "f32le"] = "s16le"
-
-
-class NetworkSettings(SourceBase):
-    """An RTSP, HTTP or Icecast stream."""
-
-    kind: Literal["network"]
-    url: SecretStr  # may hold a password
-    tls_verify: bool = True  # of https and rtsps
-    ca_file: Path | None = None  # default: the system's authorities
-    open_seconds: float = Field(default=5.0, gt=0, le=120)
-    read_seconds: float = Field(default=3.0, gt=0, le=120)
-
-
-class DemoSettings(SourceBase):
-    """A generated stream with a known schedule."""
-
-    kind: Literal["demo"]
-    seed: int = 0
-    realtime: bool = True
-
-
-SourceSettings = Annotated[
-    MicrophoneSettings | FileSettings | PipeSettings | NetworkSettings | DemoSettings, Field(discriminator="kind")
-]
+    name: Name = Field(
+        default_factory=lambda: slugify(platform.node())[:64] or "sensor",
+        description="Name of this sensor in topics and events. Default: the host's name.",
+    )
+    state_dir: Path | None = Field(
+        default=None,
+        description="Folder for what must survive a restart. Default: `$STATE_DIRECTORY` under systemd, else "
+        "`$XDG_STATE_HOME/ssondo-monitor`, else `~/.local/state/ssondo-monitor`.",
+    )
+    latitude: float | None = Field(
+        default=None,
+        ge=-90,
+        le=90,
+        description="Where the sensor stands, in degrees north, for the map of sensors. Default: untold.",
+    )
+    longitude: float | None = Field(
+        default=None, ge=-180, le=180, description="The same in degrees east; both or neither."
+    )
 
 
 class ModelSettings(Section):
     """The student, and the engine that runs it."""
 
-    bundle: str = "default"  # name of a shipped bundle, or a folder
-    hop_columns: int = Field(default=1, ge=1, le=40)
-    engine: Literal["auto", "onnx", "openvino", "torch"] = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    device: str = "cpu"  # of engine torch
-    threads: int = Field(default=1, ge=1, le=64)
-    mode: Literal["windowed", "continuous"] = "windowed"
-    span_seconds: float = Field(default=10.0, ge=0.2, le=600)  # pooled over in mode continuous
-
-
-class LabelSettings(Section):
-    """Detection settings of one label; what is not set comes from `[detection]`, then from the bundle."""
-
-    enabled: bool = True
-    threshold: Score | None = None
-    off: Score | None = None
-    early: Score | None = None
-    min_duration_seconds: Seconds | None = None
-    hold_seconds: Seconds | None = None
-    cool_down_seconds: Seconds | None = None
-    smooth_columns: int | None = Field(default=None, ge=1, le=20)
-    gate_dbfs: float | None = Field(default=None, ge=-200, le=0)
-
-
-class DetectionSettings(Section):
-    """Detection settings of every label."""
-
-    threshold: Score | None = None
-    off: Score | None = None
-    early: Score | None = None
-    min_duration_seconds: Seconds | None = None
-    hold_seconds: Seconds | None = None
-    cool_down_seconds: Seconds = 0.0
-    smooth_columns: int = Field(default=1, ge=1, le=20)
-    gate_dbfs: float | None = Field(default=None, ge=-200, le=0)
-    early_windows: int = Field(default=1, ge=1, le=20)
-    settle_seconds: float = Field(default=10.0, gt=0, le=60)
-    labels: dict[str, LabelSettings] = Field(default_factory=dict)  # by slug
-
-    @field_validator("labels")
-    @classmethod
-    def _by_slug(cls, labels: dict[str, LabelSettings]) -> dict[str, LabelSettings]:
-        by_slug = {slugify(name): label for name, label in labels.items()}
-        if len(by_slug) < len(labels):
-            raise ValueError("each label once; two of these names mean the same label")
-        return by_slug
+    bundle: str = Field(default="default", description="A shipped student by name, or the path of a bundle's folder.")
+    hop_columns: int = Field(
+        default=1,
+        ge=1,
+        le=40,
+        description="Columns (0.512 s, with ERes2Net 0.256 s) between analyses: 1 reacts soonest, more takes less CPU.",
+    )
+    engine: Literal["auto", "onnx", "openvino", "torch"] = Field(
+        default="auto", description="What runs the network; `openvino` and `torch` are extras."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32",
+        description="`bf16` takes half the time where `openvino` finds a processor that has it; scores move slightly.",
+    )
+    device: str = Field(default="cpu", description="Of engine `torch`: `cpu` or `cuda`.")
+    threads: int = Field(default=1, ge=1, le=64, description="Threads for the network.")
+    mode: Literal["windowed", "continuous"] = Field(
+        default="windowed",
+        description="`continuous`, for ERes2Net alone: convolutions see the whole past, for two thirds of the time.",
+    )
+    span_seconds: float = Field(
+        default=10.0, ge=0.2, le=600, description="Seconds that mode `continuous` pools over, in whole columns."
+    )
 
 
 class MqttSettings(Section):
     """The broker. Without a host, an embedded one starts on loopback."""
 
-    enabled: bool = True
-    host: str | None = None
-    port: Port | None = None  # default: 8883 with TLS, else 1883
-    embedded_port: Port = 1883
-    version: Literal["5", "3.1.1"] = "5"  # of the protocol; the embedded broker speaks 3.1.1 alone
-    base_topic: str = Field(default="ssondo", pattern=TOPIC_PATTERN)
-    client_id: str | None = None  # default: base topic and node
-    username: str | None = None
-    password: SecretStr | None = None
-    password_file: Path | None = None
-    tls: bool = False
-    ca_file: Path | None = None  # default: the system's authorities
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    keepalive_seconds: int = Field(default=15, ge=5, le=3600)
-    timeout_seconds: float = Field(default=10.0, gt=0, le=120)
-    retry_max_seconds: float = Field(default=4.0, ge=1, le=3600)
-    late_seconds: Seconds = 30.0
+    enabled: bool = Field(default=True, description="Deliver events over MQTT at all.")
+    host: str | None = Field(default=None, description="Name or address. Default: an embedded broker, on loopback.")
+    port: Port | None = Field(default=None, description="Default: 8883 with TLS, else 1883.")
+    embedded_port: Port = Field(default=1883, description="Of the broker that is started where no host is given.")
+    version: Literal["5", "3.1.1"] = Field(
+        default="5",
+        description="Of MQTT: by `5` a broker can tell that it refuses a message. One that answers that it does not "
+        "speak 5 is asked again in 3.1.1; set that for one that does not answer.",
+    )
+    base_topic: str = Field(default="ssondo", pattern=TOPIC_PATTERN, description="First part of every topic.")
+    client_id: str | None = Field(default=None, description="Default: base topic and node name.")
+    username: str | None = Field(default=None, description="Of this sensor at the broker.")
+    password: SecretStr | None = Field(default=None, description="Rather in the environment, or in `password_file`.")
+    password_file: Path | None = Field(default=None, description="A file that holds the password and nothing else.")
+    tls: bool = Field(
+        default=False, description="Encrypt the connection, and verify the broker's certificate and name."
+    )
+    ca_file: Path | None = Field(
+        default=None, description="Certificate authority of the broker. Default: those that the system trusts."
+    )
+    cert_file: Path | None = Field(default=None, description="Client certificate, with `key_file`.")
+    key_file: Path | None = Field(default=None, description="Key of the client certificate.")
+    keepalive_seconds: int = Field(
+        default=15,
+        ge=5,
+        le=3600,
+        description="Seconds between signs of life; a dead link is noticed within two of them.",
+    )
+    timeout_seconds: float = Field(
+        default=10.0, gt=0, le=120, description="Seconds to wait for an answer of the broker."
+    )
+    retry_max_seconds: float = Field(
+        default=4.0, ge=1, le=3600, description="Longest pause, in seconds, between attempts to connect."
+    )
+    late_seconds: Seconds = Field(
+        default=30.0, description="Events delivered more than so many seconds after their time are marked `late`."
+    )
+    discovery: bool = Field(default=True, description="Announce the sources to Home Assistant.")
+    discovery_prefix: str = Field(
+        default="homeassistant", pattern=TOPIC_PATTERN, description="First part of the topics of announcements."
+    )
 
 
 class SpoolSettings(Section):
     """Where events wait until they are acknowledged."""
 
-    path: Path | None = None  # default: spool.sqlite in the state directory
-    max_messages: int = Field(default=100_000, ge=100, le=10_000_000)
+    path: Path | None = Field(default=None, description="Default: `spool.sqlite` in the state directory.")
+    max_messages: int = Field(
+        default=100_000, ge=100, le=10_000_000, description="Beyond so many the oldest are dropped, and counted."
+    )
 
 
 class HttpSettings(Section):
     """Metrics and health; beyond loopback only with a token, or where anonymous readers are allowed outright."""
 
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: Port = 9108
-    token: SecretStr | None = None
-    token_file: Path | None = None
-    allow_anonymous: bool = False
+    enabled: bool = Field(default=True, description="Serve `/metrics`, `/health` and `/ready`.")
+    host: str = Field(default="127.0.0.1", description="Address to listen at; another than loopback needs a token.")
+    port: Port = Field(default=9108, description="TCP port.")
+    token: SecretStr | None = Field(
+        default=None,
+        description="What readers must send as `Authorization: Bearer`; rather in the environment, or in `token_file`.",
+    )
+    token_file: Path | None = Field(default=None, description="A file that holds the token and nothing else.")
+    allow_anonymous: bool = Field(default=False, description="Serve other addresses than loopback without a token.")
 
 
 class LogSettings(Section):
     """The log, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
-    events: bool = True  # show each event on standard output
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least that is written."
+    )
+    format: Literal["text", "json"] = Field(default="text", description="For people, or for programs.")
+    events: bool = Field(default=True, description="Show each event on standard output.")
 
 
 class Settings(Section):

@@ -14,6 +14,7 @@ from monitor.config import FileSettings, MqttSettings, NetworkSettings, PipeSett
 from monitor.config_wording import Key, Mistake, suggest
 from monitor.errors import ConfigError
 from monitor.exposure import is_loopback
+from monitor.homeassistant import object_id
 from monitor.mqtt_parameters import parameters
 from monitor.rules import thresholds
 from monitor.secret_files import http_token
@@ -38,11 +39,30 @@ def _connection(settings: Settings) -> Iterator[Mistake]:
         yield Mistake(("mqtt",), str(error).removeprefix("[mqtt] "))
 
 
+def _position(settings: Settings) -> Iterator[Mistake]:
+    given = {"latitude": settings.node.latitude, "longitude": settings.node.longitude}
+    missing = [key for key, degrees in given.items() if degrees is None]
+    if len(missing) == 1:
+        yield Mistake(("node", missing[0]), "missing; expected both degrees of a position, or neither")
+
+
 def _source_names(settings: Settings) -> Iterator[Mistake]:
     counts = Counter(source.name for source in settings.source)
     for index, source in enumerate(settings.source):
         if counts[source.name] > 1 and any(source.name == other.name for other in settings.source[:index]):
             yield Mistake(("source", index, "name"), f"got {source.name!r} a second time, expected a name of its own")
+
+
+def _announced(settings: Settings) -> Iterator[Mistake]:
+    """Home Assistant knows no dots, and takes two sources that differ in them alone for one."""
+    ids = [object_id(settings.node.name, source.name) for source in settings.source]
+    for index, source in enumerate(settings.source):
+        first = ids.index(ids[index])
+        if source.name != settings.source[first].name:
+            text = (
+                f"got {source.name!r} beside {settings.source[first].name!r}, expected more than '.' for '-' to differ"
+            )
+            yield Mistake(("source", index, "name"), text)
 
 
 def _pipes(settings: Settings) -> Iterator[Mistake]:
@@ -214,7 +234,9 @@ def _thresholds(settings: Settings, spec: StudentSpec) -> Iterator[Mistake]:
 
 
 _RULES: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (
+    _position,
     _source_names,
+    _announced,
     _pipes,
     _files,
     _state,
