@@ -3,11 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench soak fuzz docs format clean
+.PHONY: run install uninstall test check bench soak fuzz docs dashboards format clean
 
 run: ## set up a fresh machine and run the monitor
 	@PYTHON=$(PYTHON) deploy/setup.sh run
 	@$(BIN)/ssondo-monitor run $(if $(CONFIG),--config $(CONFIG))
+
+install: ## the service on this machine, or its upgrade; as root
+	@PYTHON=$(PYTHON) deploy/install.sh $(ARGS)
+
+uninstall: ## remove it; ARGS=--purge also configuration, bundles and state
+	@deploy/uninstall.sh $(ARGS)
 
 test: ## set up everything the tests need and run them all
 	@PYTHON=$(PYTHON) deploy/setup.sh test
@@ -25,7 +31,7 @@ bench: ## speed, memory and latency, as a table
 
 soak: ## every fault at length, then a day of audio through the whole service with faults at random
 	@PYTHON=$(PYTHON) deploy/setup.sh test
-	@$(BIN)/python -m pytest -m soak tests/faults
+	@$(BIN)/python -m pytest -m soak tests/faults tests/deploy
 	@$(BIN)/python -m tests.soak --hours 24 --speed 30 --out build/soak/$$(date +%Y%m%dT%H%M%S) $(ARGS)
 
 fuzz: ## hostile input by coverage, 100,000 cases for each target
@@ -39,6 +45,10 @@ docs: ## pages of the library's interface, in build/api
 	@PYTHON=$(PYTHON) deploy/setup.sh test
 	@$(BIN)/pdoc -d google -o build/api $(subst /,.,$(basename $(filter-out %__init__.py,$(wildcard ssondo_stream/*.py ssondo_stream/*/*.py))))
 	@echo "build/api/index.html"
+
+dashboards: ## write Grafana's JSON and the reference of settings anew
+	@$(BIN)/python -m deploy.grafana
+	@$(BIN)/python -m deploy.reference
 
 format:
 	@$(BIN)/ruff check --fix-only -q .

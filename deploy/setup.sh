@@ -15,7 +15,7 @@ case $purpose in
     test)
         system="libportaudio2 mosquitto mosquitto-clients pulseaudio pulseaudio-utils libasound2-plugins prometheus
             ffmpeg gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-            espeak-ng iproute2 openssl strace"
+            espeak-ng iproute2 openssl strace curl jq lsof procps systemd debootstrap"
         extras="dev"
         ;;
     *)
@@ -36,6 +36,7 @@ install_system_packages() {
         missing="$missing python3-venv"
     fi
     command -v "$python" >/dev/null || missing="$missing python3 python3-venv"
+    if [ "$purpose" = test ] && ! command -v npm >/dev/null; then missing="$missing nodejs npm"; fi
     [ -n "$missing" ] || return 0
     if ! command -v apt-get >/dev/null; then
         say "This is no Debian or Ubuntu. Install what corresponds to these packages, then run make again:$missing"
@@ -72,6 +73,11 @@ install_python_packages() {
         say "Python packages could not be installed: is the package registry reachable? Nothing was left half done: run make again."
         exit 1
     fi
+    # what tests install from, in clean environments and without a network
+    [ "$purpose" = run ] || .venv/bin/pip download -q --disable-pip-version-check -d .venv/wheels . "hatchling>=1.25"
+    # Grafana's own types, which the dashboards are checked against
+    [ "$purpose" = run ] || npm install --loglevel error --no-audit --no-fund --prefix .venv/grafana-schema \
+        @grafana/schema@11.6.0 typescript@5.9.3
     printf '%s' "$wanted" >"$stamp"
 }
 

@@ -67,7 +67,9 @@ def run(
     """Listen until told to stop."""
     from monitor import service
     from monitor.clock import ScaledClock
+    from monitor.memory import give_back_what_is_freed
 
+    give_back_what_is_freed()
     settings = _settings(config)
     resource.setrlimit(
         resource.RLIMIT_CORE, (0, 0)

@@ -4,15 +4,25 @@ Listing reads tables and small files only; torch is imported by `convert` alone.
 """
 # ruff: noqa: PLC0415  # for that reason
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from monitor.bundles import SHELF, Shelf
+from ssondo_stream.bundle import StudentSpec
 from ssondo_stream.errors import EngineError
 
-app = typer.Typer(help="List the students, or convert a published one.", rich_markup_mode=None)
+app = typer.Typer(help="List the students, convert a published one, or change the one in use.", rich_markup_mode=None)
+
+CONFIG = Path("/etc/ssondo-monitor/monitor.toml")
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help=f"That it must fit; {CONFIG} by default, if there."),
+]
+ShelfFolder = Annotated[Path, typer.Option("--shelf", metavar="DIR", help="Where the bundle in use lies.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -60,6 +70,42 @@ def convert(
     spec = convert_checkpoint(source, out, head=head, labels=labels, revision=revision)
     said = f"{len(spec.labels)} labels" if spec.labels else "embeddings only, no labels"
     typer.echo(f"{out}: {said}; sha256 {spec.network_sha256}")
+
+
+@app.command()
+def use(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")],
+    config: ConfigFile = None,
+    shelf: ShelfFolder = SHELF,
+) -> None:
+    """Check a bundle, and let the installed service hear by a copy of it from its next start on."""
+    _tell(shelf, Shelf(shelf).use(bundle, lambda folder: _try_out(folder, config)))
+
+
+@app.command()
+def rollback(config: ConfigFile = None, shelf: ShelfFolder = SHELF) -> None:
+    """Let the installed service hear by the bundle before, from its next start on."""
+    _tell(shelf, Shelf(shelf).roll_back(lambda folder: _try_out(folder, config)))
+
+
+def _try_out(folder: Path, config: Path | None) -> None:
+    """Hear ten seconds of silence by a bundle, under the settings that the service has."""
+    import numpy as np
+
+    from monitor.config_loading import load_settings
+    from monitor.model import open_student
+    from ssondo_stream import AudioBlock, StreamingEngine
+
+    config = config or (CONFIG if CONFIG.exists() else None)
+    settings = load_settings(config, {**os.environ, "SSONDO_MODEL__BUNDLE": str(folder.absolute())})
+    student = open_student(settings.model)
+    rate = student.spec.mel.sample_rate
+    StreamingEngine(student, rate).push(AudioBlock(0, np.zeros(10 * rate, np.float32)))
+
+
+def _tell(shelf: Path, spec: StudentSpec) -> None:
+    typer.echo(f"{shelf / 'current'}: {spec.name}, {len(spec.labels)} labels; sha256 {spec.network_sha256}")
+    typer.echo("The service hears by it after: systemctl restart ssondo-monitor")
 
 
 def _refuse_unknown(given: str, names: Collection[str], parameter: str) -> None:

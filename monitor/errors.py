@@ -6,6 +6,7 @@ MonitorError
 ├── SinkUnavailable      a receiver cannot be reached now: keep the event, retry, for ever
 │   └── SinkRefused      it is there but forbids this, which people can change: the same, and say so
 ├── SinkRejected         a receiver will never take this event: drop it and count it
+├── ShelfError           the bundle in use cannot be changed: it stays as it is
 └── SpoolError           the spool cannot be where it is configured to be
     └── SpoolDiskError   its disk is full, read-only or failing: hold events in memory, retry, for ever
 """
@@ -33,6 +34,10 @@ class SinkRefused(SinkUnavailable):
 
 class SinkRejected(MonitorError):
     """A receiver refuses this one event."""
+
+
+class ShelfError(MonitorError):
+    """The bundle in use cannot be exchanged."""
 
 
 class SpoolError(MonitorError):

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
+from monitor.account import Account
 from monitor.backoff import Backoff
 from monitor.clock import Clock, SampleClock
 from monitor.config import DemoSettings, FileSettings, SourceSettings
@@ -27,8 +28,8 @@ BACKOFF_CAP_SECONDS = 2.5
 """With the time that opening and a first prediction take, a device that returns is ready within five seconds."""
 STEADY_SECONDS = 5.0
 """A source that was heard for so long is opened again without delay."""
-MARGIN_SECONDS = 0.5
-"""What an outage's account leaves open until its end, because the first block reaches back into it."""
+MARGIN_SECONDS = 1.0
+"""What an outage's account leaves open until its end, because what comes first reaches back into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class SourceObserver(Protocol):
     def gap(self, seconds: float, reason: str) -> None:
         """So much was not: `outage`, `lost` by the device, or an `overrun` because we fell behind."""
 
+    def retried(self) -> None:
+        """An attempt to hear the source has failed."""
+
     def restarted(self) -> None:
         """The source was lost and is heard again."""
 
@@ -62,9 +66,9 @@ class Listener:
     """Blocks of one source for as long as it lasts. State is the account of what was heard, missed and told.
 
     Time runs on over an outage: the next block starts later by as many samples as were missed, so that the samples
-    captured and those in gaps together are the index reached. After an outage the source may come back with another
-    sample rate; indices then go on in the new rate. So look at `sample_rate` and `clock` again with the first block
-    after an `Interruption`; between interruptions they stay.
+    captured and those in gaps together are the index reached (see `Account`). After an outage the source may come back
+    with another sample rate; indices then go on in the new rate. So look at `sample_rate` and `clock` again with the
+    first block after an `Interruption`; between interruptions they stay.
 
     Attributes:
         sample_rate: in Hz, of the block yielded last.
@@ -87,10 +91,9 @@ class Listener:
         self._observer = observer
         self._opener = opener
         self._backoff = Backoff(BACKOFF_SECONDS, BACKOFF_CAP_SECONDS, random)
-        self._end = 0
-        self._lost_at: float | None = None
-        self._accounted = 0.0
-        self._heard = False
+        self._account = Account(clock, observer.gap)
+        self._heard = 0.0
+        self._opened = self._lost = False
         self._flatline = FlatlineWatch()
         self._told: tuple[bool, bool, str] | None = None
 
@@ -103,35 +106,43 @@ class Listener:
             CaptureError: a source that is not live, such as a file, cannot be read.
         """
         source = self._opener(self._settings, self._now)
-        while True:
-            begun = self._end
-            try:
-                async with aclosing(self._session(source)) as session:
-                    async for block in session:
-                        yield block
-                return
-            except CaptureError as error:
-                if not source.live:
-                    raise
-                reason = str(error)
-            steady = self._end - begun >= STEADY_SECONDS * max(1, self.sample_rate)
-            if steady:
-                self._backoff.reset()
-            if self._lose(reason):
-                yield Interruption(reason)
-            await self._now.sleep(self._backoff.next())
+        self._account.begin()
+        try:
+            while True:
+                try:
+                    async with aclosing(self._session(source)) as session:
+                        async for block in session:
+                            yield block
+                    return
+                except CaptureError as error:
+                    if not source.live:
+                        raise
+                    reason = str(error)
+                if self._give_up(reason):
+                    yield Interruption(reason)
+                await self._now.sleep(self._backoff.next())
+        finally:
+            self.tick(0.0)
+
+    def tick(self, margin_seconds: float = MARGIN_SECONDS) -> None:
+        """Account for an outage so far; call it about once a second, whatever `blocks` is waiting for."""
+        if self._lost:
+            self._account.grow(margin_seconds)
 
     async def _session(self, source: AudioSource) -> AsyncGenerator[AudioBlock, None]:
         """The blocks of one opening, on the listener's own index."""
-        base: int | None = None
+        self._heard = 0.0
         patience = source.open_seconds + self._settings.silence_seconds
         async with aclosing(source.blocks()) as blocks:
             while (block := await self._next(blocks, source, patience)) is not None:
-                if base is None:
-                    base = self._resume(source, block) - block.start
+                if self._heard == 0.0:
+                    self._resume(source)
                     patience = self._settings.silence_seconds
-                self.clock.observe(base + source.arrived)
-                yield self._account(AudioBlock(base + block.start, block.samples), source.gap_reason)
+                self._heard += len(block.samples) / source.sample_rate
+                placed = self._account.place(block, source)
+                self.clock.observe(self._account.index(source.arrived))
+                if placed is not None:
+                    yield self._hear(placed)
 
     async def _next(
         self, blocks: AsyncGenerator[AudioBlock, None], source: AudioSource, seconds: float
@@ -144,30 +155,20 @@ class Listener:
             if waiting.done():  # also where we were late ourselves: what has arrived meanwhile counts
                 return waiting.result()
             reason = f"no samples for {seconds:g} s"
-            self._tell(False, False, reason)  # closing takes its time
+            self._lose(reason)  # closing takes its time
             raise CaptureError(reason)
         finally:
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
 
-    def _resume(self, source: AudioSource, first: AudioBlock) -> int:
-        """The index at which the first block of an opening belongs."""
+    def _resume(self, source: AudioSource) -> None:
         if source.sample_rate != self.sample_rate:
             self._take_rate(source.sample_rate)
-        if self._lost_at is not None:
-            missed = self._now.monotonic() - self._lost_at - len(first.samples) / self.sample_rate
-            samples = round(max(missed, self._accounted) * self.sample_rate)
-            self._observer.gap(max(0.0, samples / self.sample_rate - self._accounted), "outage")
-            self._end += samples
-        self.clock.observe(self._end + len(first.samples))
-        if self._heard:
+        if self._opened:
             self._observer.restarted()
-        self._heard, self._lost_at, self._accounted = True, None, 0.0
-        return self._end
+        self._opened, self._lost = True, False
 
     def _take_rate(self, sample_rate: int) -> None:
-        if self.sample_rate:
-            self._end = round(self._end * sample_rate / self.sample_rate)
         self.sample_rate = sample_rate
         settings = self._settings
         if isinstance(settings, FileSettings | DemoSettings) and not settings.realtime:
@@ -175,29 +176,28 @@ class Listener:
         else:
             self.clock = SampleClock(sample_rate, self._now)
 
-    def _account(self, block: AudioBlock, gap_reason: str) -> AudioBlock:
-        if block.start > self._end:
-            self._observer.gap((block.start - self._end) / self.sample_rate, gap_reason)
-        self._end = block.end
+    def _hear(self, block: AudioBlock) -> AudioBlock:
         self._observer.captured(len(block.samples) / self.sample_rate)
         limit = self._settings.flatline_seconds
         flat = 0 < limit * self.sample_rate <= self._flatline.push(block.samples)
         self._tell(True, flat, f"the signal has been constant for {limit:g} s; is it muted?" if flat else "")
         return block
 
-    def _lose(self, reason: str) -> bool:
-        """Account for the outage so far; says whether the source was heard until now."""
-        now = self._now.monotonic()
-        interrupted = self._lost_at is None and self._heard
-        if self._lost_at is None:
-            self._lost_at = min(now, self.clock.monotonic(self._end)) if self._heard else now
+    def _give_up(self, reason: str) -> bool:
+        """The attempt is over; says whether the source was heard in it."""
+        self._lose(reason)
+        self._observer.retried()
+        if self._heard >= STEADY_SECONDS:
+            self._backoff.reset()
+        return self._heard > 0
+
+    def _lose(self, reason: str) -> None:
+        if not self._lost:
+            self._lost = True
+            self._account.lose()
             self._flatline.reset()
-        so_far = max(self._accounted, now - self._lost_at - MARGIN_SECONDS)
-        if so_far > self._accounted:
-            self._observer.gap(so_far - self._accounted, "outage")
-        self._accounted = so_far
+        self.tick()
         self._tell(False, False, reason)
-        return interrupted
 
     def _tell(self, up: bool, flat: bool, detail: str) -> None:
         if (up, flat, detail) == self._told:

@@ -25,6 +25,8 @@ from monitor.coverage import Coverage
 Stage = Literal["resample", "mel", "infer", "detect"]
 STAGES: tuple[Stage, ...] = ("resample", "mel", "infer", "detect")
 GAP_REASONS = ("outage", "lost", "overrun")
+NARROW_MARGIN = 0.1
+"""An event whose peak score passed its threshold by less is worth listening to again."""
 
 _STAGE_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _LATENCY_BUCKETS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0)
@@ -62,20 +64,26 @@ class Metrics:
         self._realtime = make.gauge(
             "ssondo_realtime_factor", "Time spent per time of audio; over 1 falls back.", source
         )
-        self._events = make.counter("ssondo_events", "Events that started.", [*source, "label"])
+        label = [*source, "label"]
+        self._events = make.counter("ssondo_events", "Events that started.", label)
+        self._refuted = make.counter("ssondo_events_refuted", "Starts that later evidence refuted.", label)
+        self._narrow = make.counter(
+            "ssondo_events_narrow", "Confirmed events whose peak passed the threshold by less than 0.1.", label
+        )
         self._spooled = make.gauge("ssondo_spool_messages", "Messages that wait for the broker.")
-        self._oldest = _Optional(
+        self._oldest = make.optional(
             "ssondo_spool_oldest_timestamp_seconds", "When the oldest waiting message came, Unix time."
         )
-        self.registry.register(self._oldest)
         self._dropped = make.counter("ssondo_spool_dropped", "Messages that the full spool dropped.")
         self._spool_healthy = make.gauge("ssondo_spool_healthy", "1 while the spool's disk takes messages.")
         self._published = make.counter("ssondo_mqtt_published", "Messages handed to the broker, repeats included.")
         self._acked = make.counter("ssondo_mqtt_acked", "Messages that the broker acknowledged.")
-        self._connected = make.gauge("ssondo_mqtt_connected", "1 while the broker is connected.")
+        self._connected = make.optional("ssondo_mqtt_connected", "1 while the broker is connected.")
         self._build = make.gauge(
             "ssondo_build_info", "What is running; always 1.", ["version", "model", "model_sha256"]
         )
+        self._latitude = make.optional("ssondo_node_latitude_degrees", "Where the sensor stands, degrees north.")
+        self._longitude = make.optional("ssondo_node_longitude_degrees", "Where the sensor stands, degrees east.")
         for stage in STAGES:
             self._stages.labels(stage)
 
@@ -83,6 +91,10 @@ class Metrics:
         """Say what is running."""
         self._build.clear()
         self._build.labels(version, model, model_sha256).set(1)
+
+    def position(self, latitude: float | None, longitude: float | None) -> None:
+        """Say where the sensor stands, in degrees north and east; unknown by default."""
+        self._latitude.value, self._longitude.value = latitude, longitude
 
     def declare_source(self, source: str) -> None:
         """Start every series of a source at 0, or leave it absent until it is known."""
@@ -94,7 +106,8 @@ class Metrics:
     def declare_labels(self, source: str, slugs: Iterable[str]) -> None:
         """Start the event counts of a source at 0."""
         for slug in slugs:
-            self._events.labels(source, slug)
+            for metric in (self._events, self._refuted, self._narrow):
+                metric.labels(source, slug)
 
     def observer(self, source: str) -> "SourceMetrics":
         """The metrics of one source, declared."""
@@ -123,8 +136,8 @@ class Metrics:
         self._dropped.inc(messages)
 
     def mqtt_connected(self, connected: bool) -> None:
-        """The broker came or went."""
-        self._connected.set(connected)
+        """The broker came or went; unknown, and not exposed, where there is none."""
+        self._connected.value = connected
 
     def mqtt_published(self, messages: int = 1) -> None:
         """So many messages were handed over."""
@@ -171,6 +184,11 @@ class SourceMetrics:
         self._metrics._captured.labels(self._source).inc(seconds)
         self._metrics._coverage.labels(self._source).set(self._coverage.add(missed=seconds))
 
+    def tick(self) -> None:
+        """A second has passed: what hangs is not covered, though nobody tells of it."""
+        if self._coverage.begun is not None:
+            self._metrics._coverage.labels(self._source).set(self._coverage.add())
+
     def restarted(self) -> None:
         """The source was opened again."""
         self._metrics._restarts.labels(self._source).inc()
@@ -199,6 +217,13 @@ class SourceMetrics:
         """An event started."""
         self._metrics._events.labels(self._source, slug).inc()
 
+    def settled(self, slug: str, confirmed: bool | None, margin: float) -> None:
+        """An event ended: refuted, or confirmed by a peak that passed its threshold by so much."""
+        if confirmed is False:
+            self._metrics._refuted.labels(self._source, slug).inc()
+        elif confirmed and margin < NARROW_MARGIN:
+            self._metrics._narrow.labels(self._source, slug).inc()
+
 
 class _Maker:
     """Makes metrics in one registry."""
@@ -211,6 +236,11 @@ class _Maker:
 
     def gauge(self, name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
         return Gauge(name, text, labels, registry=self._registry)
+
+    def optional(self, name: str, text: str) -> "_Optional":
+        collector = _Optional(name, text)
+        self._registry.register(collector)
+        return collector
 
     def histogram(self, name: str, text: str, labels: Iterable[str], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, text, labels, registry=self._registry, buckets=buckets)

@@ -22,7 +22,8 @@ from monitor.mqtt_parameters import parameters
 
 log = logging.getLogger(__name__)
 
-Publish: TypeAlias = Callable[[Message], Awaitable[None]]
+Publish: TypeAlias = Callable[[Message], Awaitable[bool]]
+"""Publishes a message; False where the broker refuses it."""
 
 
 class MqttSink:
@@ -45,6 +46,7 @@ class MqttSink:
         clock: Clock,
         *,
         on_connect: Callable[[Publish], Awaitable[None]] | None = None,
+        again_on: tuple[str, bytes] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         """Connect nowhere yet, see `run`.
@@ -54,6 +56,7 @@ class MqttSink:
             node: names this sensor in topics.
             clock: lets the waits between attempts pass.
             on_connect: publishes more on each connection, after the states and before `online`.
+            again_on: topic and payload of a message on which it shall do so once more.
             backoff: waits between attempts.
         """
         self.published = 0
@@ -63,6 +66,9 @@ class MqttSink:
         self._node = node
         self._clock = clock
         self._on_connect = on_connect
+        self._again_on = again_on
+        self._asked = False
+        self._in_vain = 0
         self._backoff = backoff or Backoff(0.5, settings.retry_max_seconds)
         self._topic = f"{settings.base_topic}/{node}"
         self._states: dict[str, Message] = {}
@@ -150,7 +156,7 @@ class MqttSink:
 
     async def _session(self) -> None:
         target = await asyncio.to_thread(parameters, self._settings, self._node)
-        async with connect(target, self._availability("offline")) as link:
+        async with connect(target, self._availability("offline"), self._hear) as link:
             try:
                 await self._greet(link)
                 self._link = link
@@ -173,19 +179,44 @@ class MqttSink:
     async def _greet(self, link: Link) -> None:
         self._outbox.clear()
         await asyncio.gather(*(self._publish_state(link, state) for state in self._states.values()))
-        if self._on_connect is not None:
-            await self._on_connect(partial(self._publish_state, link))
+        await self._introduce(link)
         await self._publish_state(link, self._availability("online"))
+
+    async def _introduce(self, link: Link) -> None:
+        """Some brokers hang up on what they do not allow: then every other connection does without."""
+        if self._in_vain >= _MOST_IN_VAIN:
+            self._in_vain -= 1
+            log.warning(
+                "mqtt broker hangs up on announcements", extra={"fields": {"remedy": "[mqtt] discovery = false"}}
+            )
+            return
+        self._in_vain += 1
+        if self._again_on is not None:
+            await link.subscribe(self._again_on[0])
+        await self._announce(link)
+        self._in_vain = 0
 
     async def _keep_publishing(self, link: Link) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
             await self._empty_outbox(link)
+            if self._asked:
+                await self._announce(link)
 
     async def _empty_outbox(self, link: Link) -> None:
         while self._outbox:
             await self._publish_state(link, self._outbox.pop(next(iter(self._outbox))))
+
+    async def _announce(self, link: Link) -> None:
+        self._asked = False
+        if self._on_connect is not None:
+            await self._on_connect(partial(_try_publishing, link))
+
+    def _hear(self, topic: str, payload: bytes) -> None:
+        if (topic, payload) == self._again_on:
+            self._asked = True
+            self._changed.set()
 
     async def _publish_state(self, link: Link, message: Message) -> None:
         try:
@@ -228,6 +259,15 @@ class MqttSink:
         self.detail = reason
 
 
+async def _try_publishing(link: Link, message: Message) -> bool:
+    try:
+        await link.publish(message)
+    except SinkRefused:
+        return False
+    return True
+
+
 _FAREWELL_SECONDS = 1.0
 _MOST_TOLD = 5  # reasons in one outage, each once, for a broker in trouble may fail in turns in several ways
+_MOST_IN_VAIN = 2  # announcements, on each of which the connection was lost
 _FLOOR_DB = -200.0  # JSON has no minus infinity, which is the level of digital silence

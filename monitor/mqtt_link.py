@@ -6,10 +6,10 @@ aiomqtt neither reconnects nor tells why in words that help; the rest is `monito
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import aiomqtt
 
@@ -19,6 +19,11 @@ from monitor.mqtt_parameters import Parameters
 from monitor.mqtt_reasons import UNSUPPORTED, code, reason
 
 T = TypeVar("T")
+
+Hear: TypeAlias = Callable[[str, bytes], None]
+"""Gets topic and payload of a message that comes in."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,20 @@ class Link:
         if not self._lost.done():
             self._lost.set_result(reason)
 
-    async def listen(self) -> None:
-        """Notice the end of the connection; returns then."""
+    async def subscribe(self, topic: str) -> None:
+        """Ask for what is published on a topic from now on; a broker may refuse that, which is told in the log.
+
+        Raises:
+            SinkUnavailable: the link was lost, or no answer came in time, which ends the link.
+        """
+        await self.while_up(self._subscribe(topic))
+
+    async def listen(self, hear: Hear) -> None:
+        """Pass on what comes in, but for what is only retained; returns when the connection ends."""
         try:
-            async for _ in self._client.messages:
-                pass  # nothing is subscribed to
+            async for message in self._client.messages:
+                if not message.retain and isinstance(message.payload, bytes):
+                    hear(str(message.topic), message.payload)
         except aiomqtt.MqttError as error:
             self.lose(f"{self._address} closed the connection: {error.__cause__ or error}")
 
@@ -86,18 +100,29 @@ class Link:
                 await self._client.publish(message.topic, message.payload, message.qos, message.retain)
         except Refused as error:
             raise SinkRefused(f"{self._address} refuses {message.topic}: {error}; check its access rules") from error
-        except aiomqtt.MqttCodeError as error:
-            self.lose(f"{self._address} is gone: {error}")
-            raise SinkUnavailable(self._lost.result()) from error
-        except aiomqtt.MqttError as error:  # the one other: no answer in time
-            self.lose(f"{self._address} acknowledged nothing for {self._timeout:g} s")
-            raise SinkUnavailable(self._lost.result()) from error
+        except aiomqtt.MqttError as error:
+            raise self._gone(error) from error
         except ValueError as error:
             raise SinkRejected(f"cannot be published on {message.topic}: {error}") from error
 
+    async def _subscribe(self, topic: str) -> None:
+        try:
+            answers = await self._client.subscribe(topic, qos=1)
+        except aiomqtt.MqttError as error:
+            raise self._gone(error) from error
+        if any(getattr(answer, "value", answer) >= _FAILURE for answer in answers):
+            log.info("mqtt broker lets us not hear", extra={"fields": {"topic": topic}})
+
+    def _gone(self, error: aiomqtt.MqttError) -> SinkUnavailable:
+        if isinstance(error, aiomqtt.MqttCodeError):
+            self.lose(f"{self._address} is gone: {error}")
+        else:  # the one other: no answer in time
+            self.lose(f"{self._address} acknowledged nothing for {self._timeout:g} s")
+        return SinkUnavailable(self._lost.result())
+
 
 @asynccontextmanager
-async def connect(parameters: Parameters, will: Message) -> AsyncIterator[Link]:
+async def connect(parameters: Parameters, will: Message, hear: Hear = lambda *_: None) -> AsyncIterator[Link]:
     """Open a connection, and close it on leaving.
 
     Connecting is bounded by the library's own timeouts: it happens in a thread, and abandoning that would leave a
@@ -110,7 +135,8 @@ async def connect(parameters: Parameters, will: Message) -> AsyncIterator[Link]:
         async with AsyncExitStack() as stack:
             client = await _connected(parameters, will)
             link = Link(client, parameters)
-            stack.push_async_callback(_leave, client, asyncio.create_task(link.listen(), name="mqtt listen"))
+            listener = asyncio.create_task(link.listen(hear), name="mqtt listen")
+            stack.push_async_callback(_leave, client, listener)
             yield link
     except aiomqtt.MqttError as error:
         raise SinkUnavailable(reason(error, parameters)) from error
@@ -154,6 +180,7 @@ async def _try_connecting(parameters: Parameters, will: Message, protocol: aiomq
 
 
 _LEAVE_SECONDS = 0.5
+_FAILURE = 128  # and above, in an answer of the broker
 
 
 class _Troubles(logging.Handler):

@@ -16,6 +16,11 @@ def make_rules(labels: Iterable[Label], settings: DetectionSettings) -> tuple[Ru
     return tuple(_rule(label, settings, settings.labels.get(label.slug, LabelSettings())) for label in labels)
 
 
+def watched(labels: Iterable[Label], settings: DetectionSettings) -> list[Label]:
+    """The labels that are not disabled."""
+    return [label for label in labels if settings.labels.get(label.slug, LabelSettings()).enabled]
+
+
 def thresholds(label: Label, shared: DetectionSettings) -> dict[str, float]:
     """`off`, `threshold`, `early` of a label; the bundle's own `off` and `early` give way to a configured threshold."""
     own = shared.labels.get(label.slug, LabelSettings())

@@ -21,9 +21,11 @@ from monitor.clock import Clock, SystemClock
 from monitor.config import DemoSettings, MicrophoneSettings, Settings, SourceSettings
 from monitor.events import Event, EventFactory, EventIds
 from monitor.exposure import exposures
+from monitor.homeassistant import BIRTH
 from monitor.metrics import Metrics
 from monitor.model import open_student
 from monitor.mqtt import MqttSink
+from monitor.retained import announcer
 from monitor.secret_files import http_token
 from monitor.sinks import Sink, StdoutSink, deliver
 from monitor.source_task import Shared, SourceTask
@@ -90,6 +92,7 @@ class Service:
         self._settings = settings
         self._clock = clock
         self.metrics = Metrics(clock=clock)
+        self.metrics.position(settings.node.latitude, settings.node.longitude)
         self._spool = spool
         self._mqtt = mqtt
         self._sinks = sinks
@@ -139,11 +142,15 @@ class Service:
         embedded = settings.mqtt.enabled and settings.mqtt.host is None
         if embedded:
             await stack.enter_async_context(embedded_broker(settings.mqtt.embedded_port))
-        mqtt = MqttSink(settings.mqtt, settings.node.name, clock) if settings.mqtt.enabled else None
+        path = settings.spool.path or config.state_dir(settings, os.environ) / "spool.sqlite"
+        mqtt = None
+        if settings.mqtt.enabled:
+            own = announcer(settings, sources, student.spec, path.with_name(path.name + ".retained"))
+            node = settings.node.name
+            mqtt = MqttSink(settings.mqtt, node, clock, on_connect=own.publish, again_on=BIRTH)
         sinks: list[Sink] = [mqtt] if mqtt else []
         if settings.log.events or not mqtt:
             sinks.append(StdoutSink(out))
-        path = settings.spool.path or config.state_dir(settings, os.environ) / "spool.sqlite"
         spool = Spool(path, settings.spool.max_messages, clock=clock, readers=[sink.name for sink in sinks])
         stack.callback(spool.close)
         service = cls(settings, clock, student=student, sources=sources, spool=spool, mqtt=mqtt, sinks=sinks)

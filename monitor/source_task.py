@@ -24,6 +24,7 @@ from monitor.level import Level, LevelMeter
 from monitor.listening import Interruption, Listener
 from monitor.metrics import Metrics, Stage
 from monitor.pipeline import Pipeline
+from monitor.rules import watched
 from monitor.sources import AudioSource, open_source
 from ssondo_stream.engine import Student
 from ssondo_stream.types import AudioBlock
@@ -88,6 +89,7 @@ class SourceTask:
         self._open: dict[int, Detection] = {}
         self._reached = 0
         self._load = 0.0
+        self._running = False
         self.up = False
         self.flat = False
         self.detail = "starting"
@@ -98,8 +100,7 @@ class SourceTask:
     @property
     def slugs(self) -> Sequence[str]:
         """Labels that are watched for."""
-        labels, settings = self._shared.student.spec.labels, self._shared.detection.labels
-        return [x.slug for x in labels if x.slug not in settings or settings[x.slug].enabled]
+        return [label.slug for label in watched(self._shared.student.spec.labels, self._shared.detection)]
 
     @property
     def troubles(self) -> Sequence[str]:
@@ -116,7 +117,7 @@ class SourceTask:
 
     async def run(self) -> None:
         """Listen until the source ends or the task is cancelled; open events are ended either way."""
-        ending = "ended"
+        ending, self._running = "ended", True
         try:
             async with aclosing(self._listener.blocks()) as blocks:
                 async for item in blocks:
@@ -128,8 +129,15 @@ class SourceTask:
             ending, self.failure = str(error), error
             log.error("source failed", extra={"fields": {"source": self.name, "error": ending}})
         finally:
+            self._running = False
             await self._end()
             self._observer.state(up=False, flat=False, detail=ending)
+
+    def tick(self) -> None:
+        """Once a second: account for an outage so far, and for what hangs."""
+        if self._running:
+            self._listener.tick()
+            self._observer.metrics.tick()
 
     def level(self) -> Level | None:
         """The level since the last call, if there was audio."""
@@ -181,6 +189,8 @@ class SourceTask:
             now = datetime.fromtimestamp(self._shared.clock.wall(), UTC)
             self._observer.metrics.event(event.slug)
             self._observer.metrics.latency((now - event.onset).total_seconds())
+        else:
+            self._observer.metrics.settled(event.slug, event.confirmed, event.score_peak - event.threshold)
 
     def _switch(self, detection: Detection) -> None:
         """A label is ON while any of its events is open."""
@@ -221,8 +231,9 @@ class _Health:
     def gap(self, seconds: float, reason: str) -> None:
         self.metrics.gap(seconds, reason)
         self._task.gaps[reason] = self._task.gaps.get(reason, 0.0) + seconds
-        if reason == "outage":
-            self._shared.retried()
+
+    def retried(self) -> None:
+        self._shared.retried()
 
     def restarted(self) -> None:
         self.metrics.restarted()

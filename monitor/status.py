@@ -112,6 +112,7 @@ class Status:
         self._counted = now
 
     def _look_at(self, source: SourceTask) -> None:
+        source.tick()
         troubles = tuple(source.troubles)
         if troubles != self._told.get(source.name):
             self._told[source.name] = troubles

@@ -34,6 +34,9 @@ class Teller:
     def gap(self, seconds: float, reason: str) -> None:
         tell(gap=seconds, reason=reason)
 
+    def retried(self) -> None:
+        pass
+
     def restarted(self) -> None:
         tell(restarted=True)
 

@@ -26,7 +26,7 @@ HOMES = {  # one third-party library, one place, in what runs on the sensor
     "openvino": {"ssondo_stream/openvino_student.py"},
     "onnxruntime": {"ssondo_stream/onnx_student.py"},
     "prometheus_client": {"monitor/metrics.py"},
-    "pydantic": {"monitor/config.py", "monitor/config_loading.py", "monitor/config_wording.py"},
+    "pydantic": {"monitor/config"},
     "pydantic_core": {"monitor/config_wording.py"},
     "safetensors": {"ssondo_stream/students/", "ssondo_stream/torch_student.py"},
     "sounddevice": {"monitor/sources/devices.py"},

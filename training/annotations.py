@@ -7,9 +7,10 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ssondo_stream.bundle import slugify
 from training.errors import ManifestError
 from training.files import write_text
 from training.manifest import AUDIO_SUFFIXES
@@ -85,6 +86,23 @@ def annotated_recordings(folder: Path) -> list[Annotated]:
     if not found:
         raise ManifestError(f"{folder}: expected recordings with annotations beside them, found no audio")
     return [Annotated(audio, read_annotations(annotation_path(audio))) for audio in found]
+
+
+def named(recordings: Sequence[Annotated], labels: Sequence[str]) -> list[Annotated]:
+    """The same under a student's own names of its labels; `dog_bark` means `Dog bark`.
+
+    Raises:
+        ManifestError: a label is none of the student's; the message names the file.
+    """
+    names = {slugify(label): label for label in labels}
+    for recording in recordings:
+        if strange := sorted({event.label for event in recording.heard if slugify(event.label) not in names}):
+            path = annotation_path(recording.audio)
+            raise ManifestError(f"{path}: {strange[0]!r} is no label of the student; known: {', '.join(names)}")
+    return [
+        replace(one, heard=tuple(replace(event, label=names[slugify(event.label)]) for event in one.heard))
+        for one in recordings
+    ]
 
 
 def merged(heard: Sequence[Heard], label: str, bridge_seconds: float = 0.0) -> list[tuple[float, float]]:

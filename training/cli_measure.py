@@ -11,8 +11,11 @@ from training.cli_parts import DryRun, Folds, Out, Quiet, Root, made, numbers, o
 from training.tables import RecipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ssondo_stream.bundle import Label
     from ssondo_stream.engine import Student
+    from training.annotations import Annotated as Recording
 
 Task = Literal["single", "multi"]
 SETTINGS_FILE = "settings.json"
@@ -138,7 +141,7 @@ def evaluate(
     """Measure a bundle on whole clips, and on recordings as the monitor would hear them."""
     from ssondo_stream.loading import load_student
     from training import evaluation as step
-    from training.annotations import annotated_recordings
+    from training.annotations import annotated_recordings, named
     from training.clip_scores import clip_figures, score_clips
     from training.report import Evaluation, write_report
 
@@ -146,14 +149,15 @@ def evaluate(
         raise RecipeError("nothing to measure on: name --recordings, or --clips")
     student = load_student(bundle)
     rules = student.spec.labels
-    heard = annotated_recordings(recordings) if recordings else []
+    labels = [rule.name for rule in rules]
+    heard = named(annotated_recordings(recordings), labels) if recordings else []
+    others = named(annotated_recordings(choose_on), labels) if choose_on else []
     whole = opened(clips, root, folds) if clips else None
     if dry_run:
         return tell({"recordings": len(heard), "clips": len(whole) if whole else 0, "labels": len(rules)})
-    if choose_on:
-        rules = _chosen(student, choose_on, out, per_hour, not quiet)
-    names = [rule.name for rule in rules]
-    figures = clip_figures(score_clips(student, whole, progress=not quiet), names) if whole else {}
+    if others:
+        rules = _chosen(student, others, out, per_hour, not quiet)
+    figures = clip_figures(score_clips(student, whole, progress=not quiet), labels) if whole else {}
     measured = Evaluation(student.spec.name, figures)
     if heard:
         scored = step.score_recordings(student, heard, out / "scores", progress=not quiet)
@@ -163,14 +167,15 @@ def evaluate(
     return None
 
 
-def _chosen(student: "Student", folder: Path, out: Path, per_hour: float, progress: bool) -> "tuple[Label, ...]":
+def _chosen(
+    student: "Student", recordings: "Sequence[Recording]", out: Path, per_hour: float, progress: bool
+) -> "tuple[Label, ...]":
     """Labels with thresholds that keep within a budget of false alarms, written down."""
-    from training.annotations import annotated_recordings
     from training.evaluation import score_recordings
     from training.files import write_json
     from training.thresholds import choose_early, choose_thresholds, operating_points
 
-    scored = score_recordings(student, annotated_recordings(folder), out / "chosen_on", progress=progress)
+    scored = score_recordings(student, recordings, out / "chosen_on", progress=progress)
     curves = [operating_points(scored, number, rule) for number, rule in enumerate(student.spec.labels)]
     rules = choose_thresholds(curves, per_hour)
     if any(not recording.heard for recording in scored):

@@ -21,6 +21,7 @@ class AudioSource(Protocol):
         live: audio that passes in real time: silence is a fault, and what fails is to be opened again.
         open_seconds: longest that opening may take.
         arrived: index one past the newest sample that is there, be it read or not.
+        waits: whoever sends waits until we read, so that what comes is never stale.
         gap_reason: why the newest block starts later than the one before it ended.
     """
 
@@ -29,6 +30,7 @@ class AudioSource(Protocol):
     live: bool
     open_seconds: float
     arrived: int
+    waits: bool
     gap_reason: str
 
     def blocks(self) -> AsyncGenerator[AudioBlock, None]:

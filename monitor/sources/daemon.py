@@ -45,6 +45,7 @@ class Hand:
             raise CaptureError("the sound system hangs; restart the sound server")
         future: Future[T] = Future()
         self._start(lambda: _run(function, future, late))
+        calling = self._thread
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.wrap_future(future)
@@ -56,6 +57,9 @@ class Hand:
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise CaptureError(f"no answer from the sound system for {seconds:g} s") from None
+        finally:
+            if self._thread is calling and future.done() and not future.cancelled():
+                self._thread = None  # it has returned, though its thread may take a moment to end
 
     def _start(self, target: Callable[[], object]) -> None:
         self._thread = threading.Thread(target=target, name=f"hand of {self._name}", daemon=True)

@@ -47,6 +47,7 @@ class DemoSource:
     """Generated audio without end; see `AudioSource` for the attributes."""
 
     live = False
+    waits = True
     open_seconds = 0.0
     gap_reason = "overrun"
 

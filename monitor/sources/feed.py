@@ -64,6 +64,10 @@ class Feed:
         self._opened_at = self._clock.monotonic()
         self.sample_rate = sample_rate
 
+    def close(self) -> None:
+        """Nobody reads any more: let go of the samples, though a library may hold on to the feed for a while."""
+        self._ring = RingBuffer(1)
+
     def write(self, samples: Samples) -> None:
         """From the thread: append samples [n]."""
         self._ring.write(samples)

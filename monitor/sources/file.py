@@ -22,6 +22,7 @@ class FileSource:
     """Whatever libsndfile reads; see `AudioSource` for the attributes."""
 
     live = False
+    waits = True
     open_seconds = 0.0
     gap_reason = "lost"
 

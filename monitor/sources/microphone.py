@@ -33,6 +33,7 @@ class MicrophoneSource:
     """
 
     live = True
+    waits = False
     open_seconds = 5.0
 
     def __init__(self, settings: MicrophoneSettings, clock: Clock) -> None:
@@ -64,6 +65,7 @@ class MicrophoneSource:
                 log.warning(
                     "sound device overflowed", extra={"fields": {"source": self.name, "times": opening.overflows}}
                 )
+            feed.close()
             await self._close(stream)
 
     async def _close(self, stream: InputStream) -> None:

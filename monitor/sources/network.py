@@ -30,6 +30,7 @@ class NetworkSource:
     """The first audio stream at an address; see `AudioSource` for the attributes."""
 
     live = True
+    waits = False
 
     def __init__(self, settings: NetworkSettings, clock: Clock) -> None:
         self.name = settings.name
@@ -55,6 +56,7 @@ class NetworkSource:
                 yield block
         finally:
             decoder.closing.set()
+            feed.close()
 
 
 def redact(url: str) -> str:

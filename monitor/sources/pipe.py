@@ -37,6 +37,7 @@ class PipeSource:
     """
 
     live = True
+    waits = True
     open_seconds = 0.0
     gap_reason = "lost"
 

@@ -61,19 +61,24 @@ class Device:
     Attributes:
         present: whether it can be opened.
         ppm: by how much its crystal is too fast.
+        late: it holds back what it hears, and gives it in a burst when it is late no more.
+        lossy: it hears nothing, and does not tell.
         wave: samples for the indices [n] of the card.
     """
 
     def __init__(self, clock: FakeClock) -> None:
         self.present = True
         self.ppm = 0.0
+        self.late = self.lossy = False
         self.wave: Callable[[Samples], Samples] = noise
         self.feed: Feed | None = None
         self._clock = clock
         self._at = 0
+        self._held: list[Samples] = []
 
     def unplug(self) -> None:
         self.present = False
+        self._held = []
         if self.feed is not None:
             self.feed.fail(CaptureError("unplugged"))
             self.feed = None
@@ -85,8 +90,10 @@ class Device:
             due += TICK * RATE * (1 + self.ppm * 1e-6)
             indices = np.arange(self._at, round(due))
             self._at = round(due)
-            if self.feed is not None:
-                self.feed.write(self.wave(indices.astype(np.float32)))
+            if self.feed is not None and not self.lossy:
+                self._held.append(self.wave(indices.astype(np.float32)))
+            while self.feed is not None and self._held and not self.late:
+                self.feed.write(self._held.pop(0))
 
 
 def noise(indices: Samples) -> Samples:
@@ -113,6 +120,7 @@ class VirtualMicrophone:
     """The device, through the very feed of a microphone; see `AudioSource` for the attributes."""
 
     live = True
+    waits = False
     open_seconds = 5.0
 
     def __init__(self, settings: SourceSettings, clock: Clock, device: Device) -> None:

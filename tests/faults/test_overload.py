@@ -3,6 +3,8 @@
 import tracemalloc
 from pathlib import Path
 
+import psutil
+
 from monitor.sources.feed import RING_SECONDS
 from tests.faults.parts_sources import Rig, assert_accounted, noise, roar
 
@@ -36,6 +38,17 @@ async def test_a_student_ten_times_too_slow_tells_of_nothing_stale_and_catches_u
         assert_accounted(rig.samples(), "yard", seconds=rig.clock.monotonic())
         await rig.stop()
         assert_accounted(rig.samples(), "yard", under_way=0)
+
+
+async def test_resident_memory_does_not_grow_in_ten_minutes_of_overload(tmp_path: Path) -> None:
+    taken = []
+    async with Rig(tmp_path) as rig:
+        rig.worker.seconds = SLOW
+        for _ in range(12):
+            await rig.clock.advance(60)
+            taken.append(psutil.Process().memory_info().rss / 1e6)
+        assert rig.samples()[OVERRUN] > 600
+    assert max(taken[1:]) - taken[0] < 15, f"{taken}: ten minutes of this audio are 77 MB"
 
 
 async def test_memory_does_not_grow_while_a_student_is_too_slow(tmp_path: Path) -> None:

@@ -85,6 +85,14 @@ WRONG = {
         '[[source]]\nname = "a"\nkind = "file"\npath = "bundle"',
         "source[0].path: got 'bundle', expected a file that can be read, but it is a folder",
     ),
+    "latitude without longitude": (
+        "[node]\nlatitude = 48.1",
+        "node.longitude: missing; expected both degrees of a position, or neither",
+    ),
+    "longitude without latitude": (
+        "[node]\nlongitude = 11.6",
+        "node.latitude: missing; expected both degrees of a position, or neither",
+    ),
     "certificate without key": (
         '[mqtt]\nhost = "x"\ntls = true\ncert_file = "monitor.toml"',
         "mqtt.key_file: missing; expected the key of mqtt.cert_file",

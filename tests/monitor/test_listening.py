@@ -3,133 +3,17 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
 from monitor.clock import SystemClock
-from monitor.config import MicrophoneSettings
 from monitor.errors import CaptureError
-from monitor.listening import Interruption, Listener
+from monitor.listening import MARGIN_SECONDS, Interruption
 from monitor.sources.feed import Feed
 from ssondo_stream.types import AudioBlock
-from tests.fakes import FakeClock
-
-RATE = 1_000
-Heard = AudioBlock | Interruption
-
-
-@dataclass
-class Opening:
-    """What one opening of the scripted source does: it waits, gives blocks, and ends somehow."""
-
-    blocks: Sequence[tuple[int, int]] = ()  # start, length
-    rate: int = RATE
-    error: str | None = "unplugged"
-    value: float | None = None
-    hangs: bool = False
-    closes_in: float = 0.0
-    gap_reason: str = "lost"
-
-
-@dataclass
-class Scripted:
-    """A source that does as its script says, then fails for ever."""
-
-    clock: FakeClock
-    script: list[Opening]
-    live: bool = True
-    name: str = "yard"
-    sample_rate: int = 0
-    open_seconds: float = 0.0
-    arrived: int = 0
-    gap_reason: str = "lost"
-    opened_at: list[float] = field(default_factory=list)
-    closed: int = 0
-
-    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
-        self.opened_at.append(self.clock.monotonic())
-        opening = self.script.pop(0) if self.script else Opening()
-        self.sample_rate, self.gap_reason = opening.rate, opening.gap_reason
-        try:
-            for start, length in opening.blocks:
-                await self.clock.sleep(length / opening.rate)
-                self.arrived = start + length
-                wave = np.random.default_rng(start).uniform(-1, 1, length) if opening.value is None else opening.value
-                yield AudioBlock(start, np.full(length, wave, np.float32))
-            if opening.hangs:
-                await asyncio.Event().wait()
-            if opening.error:
-                raise CaptureError(opening.error)
-        finally:
-            if opening.closes_in:
-                await self.clock.sleep(opening.closes_in)
-            self.closed += 1
-
-
-@dataclass
-class Observed:
-    """Keeps what the observer is told."""
-
-    heard: float = 0.0
-    gaps: list[tuple[float, str]] = field(default_factory=list)
-    restarts: int = 0
-    states: list[tuple[bool, bool, str]] = field(default_factory=list)
-    down: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def captured(self, seconds: float) -> None:
-        self.heard += seconds
-
-    def gap(self, seconds: float, reason: str) -> None:
-        assert seconds >= 0
-        self.gaps.append((seconds, reason))
-
-    def restarted(self) -> None:
-        self.restarts += 1
-
-    def state(self, up: bool, flat: bool, detail: str) -> None:
-        self.states.append((up, flat, detail))
-        if not up:
-            self.down.set()
-
-    @property
-    def missed(self) -> float:
-        return sum(seconds for seconds, _ in self.gaps)
-
-
-class Stage:
-    """A listener over a scripted source, run for so much virtual time."""
-
-    def __init__(self, *script: Opening, live: bool = True, random: float = 1.0, **settings: object) -> None:
-        self.clock = FakeClock()
-        self.source = Scripted(self.clock, list(script), live)
-        self.observed = Observed()
-        self.heard: list[Heard] = []
-        configured = MicrophoneSettings.model_validate({"name": "yard", "kind": "microphone", **settings})
-        self.listener = Listener(
-            configured, self.clock, self.observed, opener=lambda *_: self.source, random=lambda: random
-        )
-
-    @property
-    def blocks(self) -> list[AudioBlock]:
-        return [item for item in self.heard if isinstance(item, AudioBlock)]
-
-    async def run(self, seconds: float) -> None:
-        task = asyncio.create_task(self._collect())
-        await self.clock.advance(seconds)
-        if task.done():
-            await task
-        task.cancel()
-        await asyncio.wait([task])
-
-    async def _collect(self) -> None:
-        async with aclosing(self.listener.blocks()) as items:
-            async for item in items:
-                self.heard.append(item)
-
+from tests.parts_listening import RATE, Opening, Stage
 
 STEADY = [(start, 100) for start in range(0, 1_000, 100)]  # a second
 
@@ -149,7 +33,8 @@ async def test_the_index_goes_on_over_an_outage_by_the_time_that_passed() -> Non
     await stage.run(3)
     # lost at 1.0 s; tried again after 0.2 s and after 0.4 s more
     assert stage.blocks[10].start == 1_600
-    assert stage.observed.missed == pytest.approx(0.6)
+    assert stage.observed.gaps[0] == (pytest.approx(0.6), "outage")
+    assert stage.observed.heard + stage.observed.missed == pytest.approx(3)
 
 
 @pytest.mark.parametrize(
@@ -158,27 +43,18 @@ async def test_the_index_goes_on_over_an_outage_by_the_time_that_passed() -> Non
         [Opening(STEADY)],
         [Opening(), Opening(), Opening(STEADY), Opening(), Opening(STEADY)],
         [Opening(STEADY), *[Opening()] * 5, Opening(STEADY), Opening([(500, 100), (700, 50)]), Opening(STEADY)],
-        [Opening([(0, 100), (250, 100), (350, 7)], gap_reason="overrun"), Opening([(3, 1)]), Opening(STEADY)],
+        [Opening([(0, 100), (100, 7), (107, 100)], gap_reason="overrun"), Opening([(3, 1)]), Opening(STEADY)],
     ],
 )
-async def test_captured_and_missed_samples_are_exactly_the_index_reached(script: list[Opening]) -> None:
+async def test_what_was_heard_and_what_was_missed_are_the_time_that_passed(script: list[Opening]) -> None:
     stage = Stage(*script)
     await stage.run(60)
     observed = stage.observed
-    last = max(index for index, item in enumerate(stage.heard) if isinstance(item, AudioBlock))
-    trailing = 60 - stage.listener.clock.monotonic(stage.blocks[-1].end)
-    assert isinstance(stage.heard[last + 1], Interruption)
-    total = observed.heard + observed.missed
+    assert isinstance(stage.heard[-1], Interruption)
     assert observed.heard * RATE == pytest.approx(sum(len(block.samples) for block in stage.blocks), abs=1e-6)
-    assert total * RATE == pytest.approx(stage.blocks[-1].end + _after_last(stage, trailing) * RATE, abs=1e-6)
+    assert observed.heard + observed.missed == pytest.approx(60, abs=1e-6)
     starts, ends = [block.start for block in stage.blocks], [block.end for block in stage.blocks]
     assert all(start >= end for start, end in zip(starts[1:], ends, strict=False))
-
-
-def _after_last(stage: Stage, trailing: float) -> float:
-    """Seconds of the last outage, which no block has ended, that were accounted for so far."""
-    attempt = stage.source.opened_at[-1]
-    return max(0.0, trailing - (60 - attempt) - 0.5)
 
 
 async def test_jumps_within_a_source_are_gaps_with_its_reason() -> None:
@@ -209,11 +85,44 @@ async def test_a_source_that_dies_young_is_not_tried_ever_faster() -> None:
     assert len(stage.source.opened_at) < 30
 
 
-async def test_an_outage_is_accounted_for_while_it_lasts() -> None:
-    stage = Stage(Opening(STEADY))
-    await stage.run(61)
-    assert 50 < stage.observed.missed <= 60
+@pytest.mark.parametrize("attempt", [Opening(), Opening(hangs=True, closes_in=9), Opening(error="late", closes_in=30)])
+async def test_an_outage_is_accounted_for_every_second_whatever_the_attempt_does(attempt: Opening) -> None:
+    stage = Stage(Opening(STEADY), *[attempt] * 40)
+    task = asyncio.create_task(stage.collect())
+    await stage.clock.advance(1)
+    for second in range(60):
+        stage.listener.tick()
+        assert stage.observed.missed == pytest.approx(max(0, second - MARGIN_SECONDS))
+        await stage.clock.advance(1)
     assert {reason for _, reason in stage.observed.gaps} == {"outage"}
+    task.cancel()
+    await stage.clock.advance(30)
+    await asyncio.wait([task])
+    assert stage.observed.heard + stage.observed.missed >= 61
+
+
+async def test_what_analyses_too_slowly_does_not_hold_up_the_account_of_an_outage() -> None:
+    stage = Stage(Opening(STEADY), Opening(STEADY))
+    async with aclosing(stage.listener.blocks()) as items:
+        for _ in range(11):
+            item = asyncio.ensure_future(anext(items))
+            await stage.clock.advance(0.1)
+        assert isinstance(await item, Interruption)
+        await stage.clock.advance(20)  # nobody asks for more
+        stage.listener.tick()
+        assert stage.observed.missed == pytest.approx(stage.clock.monotonic() - 1 - MARGIN_SECONDS)
+
+
+async def test_a_retry_is_told_apart_from_the_account_that_goes_by_time() -> None:
+    stage = Stage(Opening(hangs=True, closes_in=60))
+    task = asyncio.create_task(stage.collect())
+    for _ in range(30):
+        await stage.clock.advance(1)
+        stage.listener.tick()
+    assert stage.observed.retries == 0
+    task.cancel()
+    await stage.clock.advance(60)
+    await asyncio.wait([task])
 
 
 async def test_states_are_told_only_when_they_change() -> None:
@@ -244,7 +153,7 @@ async def test_a_flat_signal_that_moves_again_is_heard_again() -> None:
 
 async def test_a_source_that_gives_no_samples_is_closed_and_opened_again() -> None:
     stage = Stage(Opening([(0, 100)], hangs=True), Opening(STEADY), silence_seconds=0.05)
-    task = asyncio.create_task(stage._collect())
+    task = asyncio.create_task(stage.collect())
     await stage.clock.advance(0.1)
     async with asyncio.timeout(5):
         await stage.observed.down.wait()
@@ -259,7 +168,7 @@ async def test_a_source_that_gives_no_samples_is_closed_and_opened_again() -> No
 
 async def test_silence_is_told_before_the_source_is_closed() -> None:
     stage = Stage(Opening([(0, 100)], hangs=True, closes_in=9), silence_seconds=0.05)
-    task = asyncio.create_task(stage._collect())
+    task = asyncio.create_task(stage.collect())
     await stage.clock.advance(0.1)
     async with asyncio.timeout(5):
         await stage.observed.down.wait()

@@ -50,11 +50,15 @@ def test_known_series_start_at_zero_and_unknown_values_are_absent() -> None:
         *(f'ssondo_{name}{{source="yard"}}' for name in ("source_up", "source_flatline", "source_restarts_total")),
         *(f'ssondo_audio_{name}_seconds_total{{source="yard"}}' for name in ("captured", "analyzed")),
         *(f'ssondo_audio_gap_seconds_total{{reason="{reason}",source="yard"}}' for reason in GAP_REASONS),
-        *(f'ssondo_events_total{{label="{slug}",source="yard"}}' for slug in ("dog_bark", "siren")),
+        *(
+            f'ssondo_events{kind}_total{{label="{slug}",source="yard"}}'
+            for kind in ("", "_refuted", "_narrow")
+            for slug in ("dog_bark", "siren")
+        ),
         *(f'ssondo_stage_seconds_{part}{{stage="{stage}"}}' for part in ("sum", "count") for stage in STAGES),
         *(f'ssondo_detection_latency_seconds_{part}{{source="yard"}}' for part in ("sum", "count")),
         *("ssondo_spool_messages", "ssondo_spool_dropped_total", "ssondo_spool_healthy"),
-        *("ssondo_mqtt_published_total", "ssondo_mqtt_acked_total", "ssondo_mqtt_connected"),
+        *("ssondo_mqtt_published_total", "ssondo_mqtt_acked_total"),
     }
 
 
@@ -67,6 +71,31 @@ def test_values_are_those_that_were_told() -> None:
     assert found['ssondo_events_total{label="dog_bark",source="yard"}'] == 1
     assert found["ssondo_spool_oldest_timestamp_seconds"] == 1_799_999_990
     assert found["ssondo_mqtt_acked_total"] == 4
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "margin", "refuted", "narrow"),
+    [(True, 0.1, 0, 0), (True, 0.09, 0, 1), (False, 0.3, 1, 0), (False, 0.05, 1, 0), (None, 0.05, 0, 0)],
+)
+def test_event_that_may_be_a_false_alarm_is_counted_when_it_ends(
+    confirmed: bool | None, margin: float, refuted: int, narrow: int
+) -> None:
+    metrics = Metrics()
+    metrics.declare_labels("yard", ["siren"])
+    metrics.observer("yard").settled("siren", confirmed, margin)
+    found = samples(metrics)
+    assert found['ssondo_events_refuted_total{label="siren",source="yard"}'] == refuted
+    assert found['ssondo_events_narrow_total{label="siren",source="yard"}'] == narrow
+
+
+def test_position_and_broker_are_absent_until_they_are_known() -> None:
+    metrics = Metrics()
+    names = {"ssondo_node_latitude_degrees", "ssondo_node_longitude_degrees", "ssondo_mqtt_connected"}
+    assert not names & set(samples(metrics))
+    metrics.position(-33.857, 151.215)
+    metrics.mqtt_connected(False)
+    found = samples(metrics)
+    assert [found[name] for name in sorted(names)] == [0, -33.857, 151.215]
 
 
 def test_level_and_load_of_a_lost_source_disappear_until_it_is_back() -> None:
@@ -147,9 +176,9 @@ def test_threads_may_tell_while_it_is_scraped() -> None:
 async def test_coverage_is_of_the_last_hour() -> None:
     clock = FakeClock()
     coverage = Coverage(clock)
-    assert coverage.add(analyzed=900, missed=100) == 0.9
+    assert coverage.add(analyzed=3_600, missed=400) == 0.9
     await clock.advance(3_500)
-    assert coverage.add(analyzed=1_000) == 0.95
+    assert coverage.add(analyzed=4_000) == 0.95
     await clock.advance(200)
-    assert coverage.add(analyzed=500) == 1.0
-    assert coverage.add(missed=500) == 0.75
+    assert coverage.add(analyzed=2_000) == 1.0
+    assert coverage.add(missed=2_000) == 0.75

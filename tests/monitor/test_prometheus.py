@@ -121,5 +121,6 @@ def test_metric_names_its_unit_or_what_it_counts(name: str) -> None:
             "_connected",
             "_ratio",
             "_healthy",
+            "_degrees",
         )
     )

@@ -17,9 +17,10 @@ import soundfile
 from monitor.sources.devices import has_microphone
 from tests.parts import free_port
 from tests.parts_audio import Pulse, pulse, rtsp_tone
-from tests.parts_mqtt import Mosquitto, subscriber
+from tests.parts_mqtt import Mosquitto
 from tests.parts_onnx import tiny_bundle
 from tests.parts_scene import RATE, alarm_scene
+from tests.parts_schema import checked_subscriber as subscriber
 from tests.parts_service import Service, running
 
 __all__ = ["pulse"]

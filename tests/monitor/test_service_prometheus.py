@@ -17,7 +17,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Servi
     """A real Prometheus that scrapes a real service; the port of the former."""
     folder = tmp_path_factory.mktemp("prometheus")
     port, program = free_port(), require("prometheus")
-    with running(folder / "service") as service:
+    with running(folder / "service", "[node]\nlatitude = 48.137\nlongitude = 11.576\n") as service:
         service.wait(Service.ready, "readiness")
         (folder / "prometheus.yml").write_text(
             "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: ssondo\n"
@@ -60,6 +60,10 @@ def query(port: int, expression: str) -> list[object]:
         "ssondo_realtime_factor < 1",
         'ssondo_events_total{label="smoke_alarm"} > 0',
         'ssondo_events_total{label="dog_bark"} >= 0',
+        'ssondo_events_refuted_total{label="siren"} >= 0',
+        'ssondo_events_narrow_total{label="siren"} >= 0',
+        "ssondo_node_latitude_degrees == 48.137",
+        "ssondo_node_longitude_degrees == 11.576",
         "ssondo_spool_messages >= 0",
         "ssondo_spool_dropped_total == 0",
         "ssondo_spool_healthy == 1",

@@ -153,6 +153,21 @@ async def test_a_call_that_hangs_is_left_behind_and_the_next_one_refused_until_i
     assert await asyncio.to_thread(disposed.wait, 5)
 
 
+async def test_a_call_may_follow_at_once_on_one_that_has_returned() -> None:
+    hand = Hand("yard", lambda: None)
+    assert [await hand.call(lambda: 42, 10) for _ in range(300)] == [42] * 300
+
+
+async def test_a_feed_that_is_closed_keeps_no_samples_whoever_holds_it() -> None:
+    feed = Feed(FakeClock())
+    feed.open(RATE)
+    feed.write(np.ones(30 * RATE, np.float32))
+    held = feed._ring.capacity
+    feed.close()
+    feed.write(np.ones(100, np.float32))  # a thread that was about to
+    assert (held, feed._ring.capacity) == (30 * RATE, 1)
+
+
 async def test_a_call_gives_what_the_function_returns_or_raises() -> None:
     def refuse() -> None:
         raise CaptureError("busy")

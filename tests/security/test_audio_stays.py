@@ -20,6 +20,7 @@ EVENT = {
     *("level_dbfs", "model", "model_sha256"),
 }
 STATUS = {"version", "model", "model_sha256", "boot_id", "spool_depth", "sources", "gaps", "exposed"}
+ANNOUNCEMENT = {"device", "origin", "availability", "availability_mode", "components"}
 WRITES = re.compile(r'(?:open|openat)\((?:AT_FDCWD, )?"([^"]+)", [^)]*O_(?:WRONLY|RDWR|CREAT)|creat\("([^"]+)"')
 CONNECTS = re.compile(r'connect\(.*(?:inet_addr\("|inet_pton\(AF_INET6, "|sun_path=@?")([^"]+)"')
 ALLOWED = ("/dev/null", "/dev/tty", "/proc/self/", "/dev/shm/")
@@ -91,8 +92,8 @@ def strange(topic: str, payload: bytes) -> bool:
             return set(json.loads(payload)) != {"dbfs", "laeq_dba"}
         case [_, "event"]:
             return set(json.loads(payload)) != EVENT
-        case ["status"]:
-            return not set(json.loads(payload)) >= STATUS
+        case ["status"] | [_, "config"] as told:
+            return not set(json.loads(payload)) >= (STATUS if told == ["status"] else ANNOUNCEMENT)
         case _:
             return True
 

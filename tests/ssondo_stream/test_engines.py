@@ -15,15 +15,8 @@ from ssondo_stream.mel import log_mel
 from ssondo_stream.student import EngineOptions, LoadedStudent
 from tests.parts_onnx import tiny_bundle
 from tests.parts_shared import seeded
-from tests.parts_students import golden_bundle
 
 NAMES = ("mn10", "dymn10", "eres2net")
-
-
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("bundles")
-    return {name: golden_bundle(name, folder / name) for name in NAMES}
 
 
 def last_of_stream(student: LoadedStudent) -> tuple[np.ndarray, np.ndarray]:
@@ -35,18 +28,18 @@ def last_of_stream(student: LoadedStudent) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
-def test_engines_agree(bundles: dict[str, Path], name: str, engine: str) -> None:
-    expected = last_of_stream(load_student(bundles[name], engine="onnx"))
-    found = last_of_stream(load_student(bundles[name], engine=engine))  # type: ignore[arg-type]
+def test_engines_agree(golden_bundles: dict[str, Path], name: str, engine: str) -> None:
+    expected = last_of_stream(load_student(golden_bundles[name], engine="onnx"))
+    found = last_of_stream(load_student(golden_bundles[name], engine=engine))  # type: ignore[arg-type]
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == np.float32
         assert np.abs(ours - theirs).max() < 5e-4 * np.abs(theirs).max()
 
 
 @pytest.mark.parametrize("name", ["mn10", "default"])
-def test_bf16_points_in_the_same_direction(bundles: dict[str, Path], name: str) -> None:
+def test_bf16_points_in_the_same_direction(golden_bundles: dict[str, Path], name: str) -> None:
     """Of the published MobileNetV3 and the shipped student; the other golden weights amplify any rounding."""
-    bundle = bundles.get(name, name)
+    bundle = golden_bundles[name] if name in NAMES else name
     try:
         student = load_student(bundle, precision="bf16")
     except EngineError as error:
@@ -78,21 +71,21 @@ def test_auto_takes_the_engine_that_can(options: EngineOptions, engine: str) -> 
         ({"engine": "tensorflow"}, "no engine 'tensorflow': expected one of auto, onnx, openvino, torch"),
     ],
 )
-def test_engine_that_cannot_is_refused(bundles: dict[str, Path], arguments: dict[str, str], what: str) -> None:
+def test_engine_that_cannot_is_refused(golden_bundles: dict[str, Path], arguments: dict[str, str], what: str) -> None:
     with pytest.raises(EngineError, match=what):
-        load_student(bundles["mn10"], **arguments)  # type: ignore[arg-type]
+        load_student(golden_bundles["mn10"], **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("engine", "module", "extra"), [("openvino", "openvino_student", "openvino"), ("torch", "torch_student", "torch")]
 )
 def test_engine_that_is_not_installed_is_named(
-    bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, engine: str, module: str, extra: str
+    golden_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, engine: str, module: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, extra, None)
     monkeypatch.delitem(sys.modules, f"ssondo_stream.{module}", raising=False)
     with pytest.raises(EngineError, match=rf"pip install 'ssondo-monitor\[{extra}\]'"):
-        load_student(bundles["mn10"], engine=engine)  # type: ignore[arg-type]
+        load_student(golden_bundles["mn10"], engine=engine)  # type: ignore[arg-type]
 
 
 def test_openvino_reports_nothing_to_its_maker() -> None:
@@ -109,8 +102,8 @@ def test_bundle_without_weights_for_torch_is_refused(tmp_path: Path) -> None:
         load_student(tiny_bundle(tmp_path), engine="torch")
 
 
-def test_weights_of_another_architecture_are_refused(bundles: dict[str, Path], tmp_path: Path) -> None:
-    for path in bundles["mn10"].iterdir():
+def test_weights_of_another_architecture_are_refused(golden_bundles: dict[str, Path], tmp_path: Path) -> None:
+    for path in golden_bundles["mn10"].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     spec = json.loads((tmp_path / "bundle.json").read_text())
     spec["architecture"]["options"] = {"width_mult": 0.5}
@@ -120,9 +113,9 @@ def test_weights_of_another_architecture_are_refused(bundles: dict[str, Path], t
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_engine_of_every_student_accounts_for_its_audio(bundles: dict[str, Path], name: str) -> None:
+def test_engine_of_every_student_accounts_for_its_audio(golden_bundles: dict[str, Path], name: str) -> None:
     audio = seeded().audio(6, 32_000, 2)
-    engine = StreamingEngine(load_student(bundles[name]), 32_000)
+    engine = StreamingEngine(load_student(golden_bundles[name]), 32_000)
     predictions = [*engine.push(AudioBlock(0, audio)), *engine.flush()]
     assert predictions[-1].end >= len(audio)
     steps = {b.end - a.end for a, b in pairwise(predictions)}

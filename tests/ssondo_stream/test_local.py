@@ -1,6 +1,7 @@
 """Streams that keep the network's local parts, against the same network run once on everything."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from ssondo_stream.student import LoadedStudent
 from ssondo_stream.types import Frames, Inference
 from ssondo_stream.windowed import LocalStream, WindowedStream
 from tests.parts_shared import seeded
-from tests.parts_students import golden_bundle
 
 NAMES = ("mn10", "eres2net")
 TOLERANCE = 1e-5  # of the largest value
@@ -28,15 +28,9 @@ def frames() -> Frames:
     return log_mel(seeded().audio(20, 32_000, 3))
 
 
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("bundles")
-    return {name: str(golden_bundle(name, folder / name)) for name in NAMES}
-
-
 @pytest.fixture(scope="module", params=NAMES)
-def student(request: pytest.FixtureRequest, bundles: dict[str, str]) -> LoadedStudent:
-    return load_student(bundles[request.param])
+def student(request: pytest.FixtureRequest, golden_bundles: dict[str, Path]) -> LoadedStudent:
+    return load_student(golden_bundles[request.param])
 
 
 def one_shot(student: LoadedStudent, frames: Frames, hop: int, columns: int) -> Iterator[Inference]:
@@ -70,9 +64,9 @@ def test_windowed_stream_equals_the_network_on_each_window(student: LoadedStuden
 
 @pytest.mark.parametrize(("hop", "seconds", "columns"), [(1, None, 39), (2, 2.56, 10), (5, 0.256, 1), (4, 15.36, 60)])
 def test_continuous_stream_equals_the_network_on_the_whole_past(
-    bundles: dict[str, str], frames: Frames, hop: int, seconds: float | None, columns: int
+    golden_bundles: dict[str, Path], frames: Frames, hop: int, seconds: float | None, columns: int
 ) -> None:
-    student = load_student(bundles["eres2net"], mode="continuous", span_seconds=seconds)
+    student = load_student(golden_bundles["eres2net"], mode="continuous", span_seconds=seconds)
     assert_same(student.stream(hop).push(frames), list(one_shot(student, frames, hop, columns)))
 
 
@@ -80,15 +74,15 @@ def test_continuous_stream_equals_the_network_on_the_whole_past(
 @given(cuts=st.lists(st.integers(0, 400), max_size=8))
 @settings(max_examples=5, deadline=None)
 def test_streams_do_so_however_the_frames_are_cut(
-    bundles: dict[str, str], frames: Frames, mode: str, cuts: list[int]
+    golden_bundles: dict[str, Path], frames: Frames, mode: str, cuts: list[int]
 ) -> None:
-    student = load_student(bundles["eres2net"], mode=mode)  # type: ignore[arg-type]
+    student = load_student(golden_bundles["eres2net"], mode=mode)  # type: ignore[arg-type]
     assert_same(pushed(student.stream(2), frames, cuts), student.stream(2).push(frames))
 
 
 @pytest.mark.parametrize("mode", ["windowed", "continuous"])
-def test_reset_forgets_the_stream(bundles: dict[str, str], frames: Frames, mode: str) -> None:
-    student = load_student(bundles["eres2net"], mode=mode)  # type: ignore[arg-type]
+def test_reset_forgets_the_stream(golden_bundles: dict[str, Path], frames: Frames, mode: str) -> None:
+    student = load_student(golden_bundles["eres2net"], mode=mode)  # type: ignore[arg-type]
     used = student.stream(3)
     used.push(frames[:900])
     used.reset()
@@ -104,23 +98,27 @@ def test_two_streams_of_a_student_do_not_disturb_each_other(student: LoadedStude
     assert_same(mixed, student.stream().push(frames[:800]))
 
 
-def test_extents_are_the_published_ones(bundles: dict[str, str]) -> None:
-    assert load_student(bundles["mn10"]).spec.local == (LocalPart(stride=8, reach=17, context=3),)
-    extents = {(part.stride, part.reach) for part in load_student(bundles["eres2net"]).spec.local}
+def test_extents_are_the_published_ones(golden_bundles: dict[str, Path]) -> None:
+    assert load_student(golden_bundles["mn10"]).spec.local == (LocalPart(stride=8, reach=17, context=3),)
+    extents = {(part.stride, part.reach) for part in load_student(golden_bundles["eres2net"]).spec.local}
     assert {(1, 7), (2, 23), (4, 71), (8, 119), (16, 215)} <= extents
 
 
-def test_continuous_mode_is_refused_where_the_network_looks_at_its_whole_window(bundles: dict[str, str]) -> None:
+def test_continuous_mode_is_refused_where_the_network_looks_at_its_whole_window(
+    golden_bundles: dict[str, Path],
+) -> None:
     with pytest.raises(EngineError, match="use mode 'windowed'"):
-        load_student(bundles["mn10"], mode="continuous")
+        load_student(golden_bundles["mn10"], mode="continuous")
 
 
 @pytest.mark.parametrize(
     ("mode", "seconds", "what"), [("windowed", 5.0, "a span is for"), ("continuous", 0.01, "0.256 s")]
 )
-def test_spans_that_make_no_sense_are_refused(bundles: dict[str, str], mode: str, seconds: float, what: str) -> None:
+def test_spans_that_make_no_sense_are_refused(
+    golden_bundles: dict[str, Path], mode: str, seconds: float, what: str
+) -> None:
     with pytest.raises(EngineError, match=what):
-        load_student(bundles["eres2net"], mode=mode, span_seconds=seconds)  # type: ignore[arg-type]
+        load_student(golden_bundles["eres2net"], mode=mode, span_seconds=seconds)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ssondo_stream import AudioBlock, Prediction, StreamingEngine, load_student
 from ssondo_stream.student import LoadedStudent
 from ssondo_stream.types import Samples
 from tests.parts_shared import seeded, shared
-from tests.parts_students import bundle_of, golden_bundle, settled_student
+from tests.parts_students import bundle_of, settled_student
 
 GOLDEN = {"mn10": "student_mn.npz", "dymn10": "student_dymn.npz", "eres2net": "student_eres2net.npz"}
 RATE = 32_000
@@ -49,8 +49,8 @@ def assert_same(ours: list[Prediction], theirs: list[Prediction]) -> None:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_window_of_a_published_segment_has_the_published_embedding(tmp_path: Path, name: str) -> None:
-    student = load_student(golden_bundle(name, tmp_path / name))
+def test_window_of_a_published_segment_has_the_published_embedding(golden_bundles: dict[str, Path], name: str) -> None:
+    student = load_student(golden_bundles[name])
     for clip, golden in enumerate(np.load(shared("golden") / GOLDEN[name])["embeddings"][:, 0], start=1):
         found = StreamingEngine(student, RATE).push(AudioBlock(0, seeded().audio(10, RATE, clip)))[-1].embedding
         assert np.abs(found - golden).max() <= 1e-4 * np.abs(golden).max()

@@ -5,10 +5,12 @@ import pytest
 import soundfile
 
 from training.annotations import (
+    Annotated,
     Heard,
     annotated_recordings,
     annotation_path,
     merged,
+    named,
     read_annotations,
     write_annotations,
 )
@@ -71,6 +73,14 @@ def test_recording_without_annotations_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(100), 8000)
     with pytest.raises(ManifestError, match=r"a\.tsv: No such file"):
         annotated_recordings(tmp_path)
+
+
+def test_labels_may_be_written_as_programs_write_them(tmp_path: Path) -> None:
+    recording = Annotated(tmp_path / "a.wav", (Heard(0, 1, "dog_bark"), Heard(1, 2, "Siren")))
+    (one,) = named([recording], ["Dog bark", "Siren"])
+    assert [event.label for event in one.heard] == ["Dog bark", "Siren"]
+    with pytest.raises(ManifestError, match=r"a\.tsv: 'Siren' is no label of the student; known: dog_bark"):
+        named([recording], ["Dog bark"])
 
 
 def test_what_overlaps_or_follows_soon_is_one_sound() -> None:
