@@ -63,7 +63,7 @@ class Effort:
     epochs_compared: int = 4
     draws: int = 0
     practice: int = 90
-    measured: int = 20
+    measured: int = 40
 
     def recipe(self, name: str, seed: int) -> Recipe:
         """A shipped recipe with so much effort."""

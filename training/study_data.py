@@ -124,11 +124,11 @@ class StudyData:
         return [*annotated_recordings(sounds), *annotated_recordings(others)]
 
     def measured(self, fold: int, count: int) -> list[Annotated]:
-        """Minutes with five sounds each, of the clips of one fold, and twice as many in which nothing is to report."""
+        """Minutes with five sounds each, of the clips of one fold, and thrice as many in which nothing is to report."""
         sounds, others = self.folder / f"soundscapes-{fold}", self.folder / f"quiet-{fold}"
         quiet = Materials(distractors=self.unheard_negatives())
         write_soundscapes(sounds, self._materials((fold,)), _of(MEASURED, count, _seed((fold,))), progress=False)
-        write_soundscapes(others, quiet, _of(QUIET, 2 * count, _UNHEARD + fold), progress=False)
+        write_soundscapes(others, quiet, _of(QUIET, 3 * count, _UNHEARD + fold), progress=False)
         return [*annotated_recordings(sounds), *annotated_recordings(others)]
 
     def _materials(self, folds: Sequence[int], distractors: Manifest | None = None) -> Materials:
