@@ -124,8 +124,9 @@ announce() {
     shift
     grep -qx "user $sensor" broker/acl || printf '\nuser %s\ntopic read homeassistant/status\n' "$sensor" >>broker/acl
     for source in "$@"; do
-        line="topic write homeassistant/device/${sensor}_$source/config"
-        grep -qx "$line" broker/acl || sed -i "/^user $sensor\$/a $line" broker/acl
+        # Home Assistant takes no dots there
+        line="topic write homeassistant/device/$(printf '%s' "${sensor}_$source" | tr . -)/config"
+        grep -qx "$line" broker/acl || sed -i "/^user $(printf '%s' "$sensor" | sed 's/[.]/\\./g')\$/a $line" broker/acl
     done
 }
 

@@ -7,6 +7,7 @@ process is open: that is checked here, and that it brings back a restarted sound
 import atexit
 import ctypes
 import hashlib
+import re
 import sys
 import threading
 from collections import Counter
@@ -24,6 +25,7 @@ from monitor.errors import CaptureError
 
 HANG_SECONDS = 5.0
 
+_PLACE = re.compile(r" *\(hw:\d+,\d+\)")  # of a card among the others, which changes with what is plugged in first
 _lock = threading.Lock()
 _open: set["InputStream"] = set()
 _plugins: dict[str, ctypes.CDLL] = {}
@@ -35,7 +37,7 @@ class Device:
 
     Attributes:
         index: PortAudio's, which changes as devices come and go.
-        stable_id: made of host API and name, the same on every start.
+        stable_id: made of host API and name, the same on every start and whatever card comes first.
         channels: most that it offers; sound servers claim many more than there are.
         sample_rate: its own, in Hz.
     """
@@ -77,7 +79,7 @@ def list_devices() -> list[Device]:
             for entry in sound.query_devices()
             if entry["max_input_channels"] > 0
         ]
-    return _with_ids(found)
+    return identified(found)
 
 
 def has_microphone() -> bool:
@@ -190,11 +192,13 @@ def _named(devices: list[Device], wanted: str) -> list[Device]:
     return exact or [device for device in devices if wanted.lower() in device.name.lower()]
 
 
-def _with_ids(devices: list[Device]) -> list[Device]:
+def identified(devices: list[Device]) -> list[Device]:
+    """The devices with ids that last; equal ones are told apart by their order."""
     seen: Counter[str] = Counter()
     named = []
     for device in devices:
-        identity = hashlib.sha256(f"{device.host_api}\n{device.name}".encode()).hexdigest()[:8]
+        lasting = _PLACE.sub("", device.name)
+        identity = hashlib.sha256(f"{device.host_api}\n{lasting}".encode()).hexdigest()[:8]
         seen[identity] += 1
         suffix = f"-{seen[identity]}" if seen[identity] > 1 else ""
         named.append(replace(device, stable_id=f"{identity}{suffix}"))

@@ -12,6 +12,7 @@ import pytest
 
 from monitor.backoff import Backoff
 from monitor.clock import SystemClock
+from monitor.homeassistant import object_id
 from monitor.mqtt import MqttSink
 from tests.deploy.parts_fleet import BROKER, Fleet, broker_of, fleet
 from tests.parts_events import event
@@ -111,16 +112,16 @@ async def test_a_revoked_certificate_opens_nothing_after_the_brokers_restart(mad
 
 
 async def test_an_announcement_is_allowed_for_the_sources_that_were_named(made: Fleet) -> None:
-    fleet("announce", made.folder, "pi1", "yard", "street")
+    fleet("announce", made.folder, "pi1", "yard", "street.west")
     with (made.folder / "broker" / "acl").open("a") as rules:
         rules.write("user pi3\ntopic read homeassistant/#\n")
     async with broker_of(made), made.reader("pi3") as home, client(made, "pi1", "x") as first:
         await home.subscribe("homeassistant/#", qos=1)
-        for source in ("elsewhere", "yard", "street"):
-            await first.publish(f"homeassistant/device/pi1_{source}/config", b"{}", qos=1)
+        for source in ("elsewhere", "yard", "street.west"):
+            await first.publish(f"homeassistant/device/{object_id('pi1', source)}/config", b"{}", qos=1)
         async with asyncio.timeout(20):
             topics = [str((await anext(home.messages)).topic) for _ in range(2)]
-    assert topics == ["homeassistant/device/pi1_yard/config", "homeassistant/device/pi1_street/config"]
+    assert topics == ["homeassistant/device/pi1_yard/config", "homeassistant/device/pi1_street-west/config"]
 
 
 async def test_consumers_that_share_a_subscription_share_the_events(made: Fleet) -> None:

@@ -170,6 +170,16 @@ def test_a_device_is_found_by_its_stable_id_at_its_own_rate(pulse: Pulse, tmp_pa
         assert listening.blocks(0.5)[0]["rate"] == 44_100
 
 
+def test_an_id_outlasts_the_order_of_cards() -> None:
+    def ids(*names: str) -> dict[str, str]:
+        found = [devices.Device(i, name, "ALSA", 1, 44_100, "", is_default=False) for i, name in enumerate(names)]
+        return {device.name.partition(" (hw")[0]: device.stable_id for device in devices.identified(found)}
+
+    before = ids("Yard: USB Audio (hw:1,0)", "Gate: USB Audio (hw:2,0)")
+    assert ids("Gate: USB Audio (hw:1,0)", "Yard: USB Audio (hw:2,0)") == before
+    assert len(set(before.values())) == 2
+
+
 def test_the_list_of_devices_is_read_anew_only_while_no_stream_is_open(pulse: Pulse) -> None:
     program = """
 from monitor.sources.devices import InputStream, find_device, refresh
