@@ -149,12 +149,13 @@ def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def rtsp_tone(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """rtsp://127.0.0.1:PORT/tone, 440 Hz at 16 kHz."""
+def rtsp_tone(port: int, rate: int = 16_000, channels: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """rtsp://127.0.0.1:PORT/tone, 440 Hz."""
     probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
     if subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True, check=False).returncode:
         require("gir1.2-gst-rtsp-server-1.0 with python3-gi")
-    with running(SYSTEM_PYTHON, str(ROOT / "tests" / "rtsp_server.py"), str(port)) as process:
+    server = ROOT / "tests" / "rtsp_server.py"
+    with running(SYSTEM_PYTHON, str(server), str(port), str(rate), str(channels)) as process:
         yield process
 
 

@@ -1,6 +1,6 @@
 """A program for tests: an RTSP server on loopback that plays a 440 Hz tone. Needs the system's Python and GStreamer.
 
-Usage: rtsp_server.py PORT
+Usage: rtsp_server.py PORT RATE CHANNELS
 """
 
 import sys
@@ -14,7 +14,7 @@ from gi.repository import GLib, Gst, GstRtspServer  # type: ignore[import-not-fo
 Gst.init(None)
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(
-    "( audiotestsrc is-live=true freq=440 volume=0.5 ! audio/x-raw,rate=16000,channels=1"
+    f"( audiotestsrc is-live=true freq=440 volume=0.5 ! audio/x-raw,rate={sys.argv[2]},channels={sys.argv[3]}"
     " ! audioconvert ! rtpL16pay name=pay0 )"
 )
 factory.set_shared(True)

@@ -59,6 +59,20 @@ def test_a_server_that_dies_or_stalls_is_reported_and_heard_again_when_another_s
             listening.blocks(0.5)
 
 
+def test_an_rtsp_stream_that_returns_in_another_format_is_heard_at_its_new_rate(tmp_path: Path) -> None:
+    port = free_port()
+    with ear(settings(f"rtsp://127.0.0.1:{port}/tone"), tmp_path) as listening:
+        with rtsp_tone(port) as process:
+            listening.blocks(1.0)
+            process.kill()
+            listening.until(lambda told: "interruption" in told, seconds=10)
+        with rtsp_tone(port, rate=48_000, channels=2):
+            listening.until(lambda told: told.get("up"), seconds=15)
+            rate = listening.blocks(2.0)[-1]["rate"]
+    assert rate == 48_000
+    assert pitch(listening.samples()[-48_000:], rate) == pytest.approx(440, abs=2)
+
+
 async def failure_of(url: str) -> CaptureError:
     """Why a stream cannot be heard, or ended."""
     source = NetworkSource(NetworkSettings.model_validate({"name": "yard", **settings(url)}), SystemClock())
