@@ -105,6 +105,7 @@ def export(
     extra: Annotated[
         list[Path] | None, typer.Option("--extra", metavar="FILE", help="Goes with it, such as the model card.")
     ] = None,
+    weights: Annotated[bool, typer.Option(help="For the engine torch, and to train on: half of the bundle.")] = True,
 ) -> None:
     """Write a bundle that the monitor runs, once ONNX Runtime says what torch says."""
     from training.learner import load_learner
@@ -116,7 +117,9 @@ def export(
     trained, head = load_learner(student), load_probe(probe) if probe else None
     settings = read_label_settings(labels) if labels else None
     files = {path.name: _content(path) for path in extra or ()}
-    difference = write_student_bundle(trained, out, probe=head, labels=settings, window_seconds=window, files=files)
+    difference = write_student_bundle(
+        trained, out, probe=head, labels=settings, window_seconds=window, weights=weights, files=files
+    )
     told = len(head.labels) if head else 0
     typer.echo(f"{out}: {told} labels, ONNX Runtime and torch differ by {difference:.1e}")
 

@@ -21,6 +21,7 @@ def write_student_bundle(
     probe: Probe | None = None,
     labels: Sequence[Label] | None = None,
     window_seconds: float | None = None,
+    weights: bool = True,
     files: Mapping[str, bytes] | None = None,
 ) -> float:
     """Write a bundle, and return how far ONNX Runtime and torch differ, relative to the largest output.
@@ -33,6 +34,7 @@ def write_student_bundle(
         probe: the head over its embeddings; without one the bundle gives embeddings alone.
         labels: of the probe with settings for streams; with the probe's own thresholds if not given.
         window_seconds: that the monitor shows it at once; what it was trained on if not given.
+        weights: torch's too, half of its size; without them other engines run it, but torch does not.
         files: further files, such as the model card.
 
     Raises:
@@ -47,7 +49,7 @@ def write_student_bundle(
         mel=recipe.mel,
         window_frames=recipe.mel.frames_in(round((window_seconds or recipe.seconds) * recipe.mel.sample_rate)),
         column_frames=backbone.column_frames,
-        architecture=Architecture(recipe.student.architecture, recipe.student.options),
+        architecture=Architecture(recipe.student.architecture, recipe.student.options) if weights else None,
         source={"recipe_sha256": recipe.fingerprint},
     )
     make_folder(folder)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssondo_stream.bundle import WEIGHTS_FILE
+from ssondo_stream.errors import BundleError
 from ssondo_stream.loading import load_student
 from tests.training.parts_distill import CLIPS, recipe_file, sources, tones
 from tests.training.parts_embeddings import ROOT
@@ -90,6 +92,14 @@ def test_steps_lead_from_audio_to_a_bundle_that_runs(call: Call, tmp_path: Path)
     assert [label.name for label in student.spec.labels] == ["high", "low"]
     assert student.spec.window_frames == 36
     assert load_recipe(str(out / "final" / "recipe.toml")).fingerprint == student.spec.source["recipe_sha256"]
+
+    assert call("export", out / "student", "--out", out / "small", *final, "--no-weights")[0] == 0
+    assert {path.name for path in (out / "final").iterdir()} - {path.name for path in (out / "small").iterdir()} == {
+        WEIGHTS_FILE
+    }
+    assert len(load_student(out / "small").spec.labels) == 2
+    with pytest.raises(BundleError, match="weights"):
+        load_student(out / "small", engine="torch")
 
 
 @pytest.mark.parametrize(
