@@ -23,7 +23,7 @@ from training.stream_scores import Recording
 from training.student_bundle import write_student_bundle
 from training.thresholds import OperatingPoint, choose_early, choose_thresholds, operating_points
 
-FALSE_ALARMS_PER_HOUR = 0.7  # chosen for less than what is promised: recordings differ
+FALSE_ALARMS_PER_HOUR = 1.5  # on quiet minutes far denser than a home; a budget of 0.7 costs a tenth of the events
 SHORT = frozenset({"Dog bark", "Rooster", "Crying baby", "Sneezing"})
 _THRESHOLDS = (*(round(0.05 * i, 2) for i in range(3, 20)), 0.98, 1.0)
 _OFF_SHARES = (0.2, 0.4, 0.6, 0.8)
