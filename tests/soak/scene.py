@@ -36,7 +36,7 @@ class Scene:
 
     def read(self, start: int, stop: int) -> Samples:
         """Samples [stop - start]."""
-        samples = self._noise.take(np.arange(start, stop), mode="wrap")
+        samples = self._noise[np.arange(start, stop) % len(self._noise)]
         for slot in range(start // (SLOT_SECONDS * RATE), stop // (SLOT_SECONDS * RATE) + 1):
             begin, alarm = _alarm(self._seed, slot)
             first, last = max(start, begin), min(stop, begin + len(alarm))
