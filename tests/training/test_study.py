@@ -70,5 +70,5 @@ def test_the_student_becomes_a_bundle_with_a_window_of_ten_seconds(split: Split)
 
 def test_streams_are_scored_on_sounds_and_on_quiet(split: Split) -> None:
     recordings = split.scored(0)
-    assert [bool(recording.heard) for recording in recordings] == [True, False, False]
+    assert [bool(recording.heard) for recording in recordings] == [True, False, False, False]
     assert all(recording.scores.means.shape[2] == len(LABELS) for recording in recordings)
