@@ -22,7 +22,7 @@ NAMES = ("mn10", "dymn10", "eres2net")
 def last_of_stream(student: LoadedStudent) -> tuple[np.ndarray, np.ndarray]:
     """Logits and embedding of a stream's newest window after some seconds."""
     stream = student.stream(2)
-    inference = stream.push(log_mel(seeded().audio(12, 32_000, 1)))[-1]
+    inference = stream.push(log_mel(seeded().audio(12, 32_000, 1), student.spec.mel))[-1]
     return inference.logits, inference.embedding
 
 
