@@ -16,6 +16,7 @@ from monitor.config_sources import SourceSettings
 from monitor.homeassistant import Component, Device, devices
 from monitor.mqtt import Publish
 from monitor.mqtt_link import Message
+from monitor.notes import write_note
 from monitor.rules import watched
 from ssondo_stream.bundle import StudentSpec
 
@@ -95,7 +96,7 @@ class Announcer:
         if left == self._noted:
             return
         try:
-            await asyncio.to_thread(_save, self._note, left)
+            await asyncio.to_thread(write_note, self._note, {"retained": left})
             self._noted = left
         except OSError as error:
             fields = {"path": self._note, "error": error.strerror}
@@ -113,9 +114,3 @@ def _read(path: Path) -> Left:
         return {str(topic): [str(key) for key in keys] for topic, keys in note["retained"].items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
-
-
-def _save(path: Path, left: Left) -> None:
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(json.dumps({"retained": left}), encoding="utf-8")
-    draft.replace(path)

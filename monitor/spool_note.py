@@ -6,9 +6,10 @@ than what was published, goes on above, and the hole tells subscribers that some
 
 import json
 import math
-import os
 from contextlib import suppress
 from pathlib import Path
+
+from monitor.notes import write_note
 
 
 class NumberNote:
@@ -31,7 +32,7 @@ class NumberNote:
     def reserve(self, seq: int) -> None:
         """Before a number is used that the file will hold; raises OSError where it cannot be noted."""
         if seq > self._reserved:
-            self._write(seq + _BLOCK, _boot())
+            write_note(self._path, {"ceiling": seq + _BLOCK, "boot": _boot()})
             self._reserved, self._covered = seq + _BLOCK, 0.0
 
     def cover(self, seq: int) -> bool:
@@ -39,7 +40,7 @@ class NumberNote:
         if seq <= self._covered:
             return True
         try:
-            self._write(seq + _BLOCK, boot="")
+            write_note(self._path, {"ceiling": seq + _BLOCK, "boot": ""})
             self._covered = seq + _BLOCK
         except OSError:
             try:
@@ -53,16 +54,8 @@ class NumberNote:
     def end(self, seq: int) -> None:
         """Note that the numbers above `seq` are free, as far as the disk still takes a note."""
         with suppress(OSError):
-            self._write(seq, boot="")
+            write_note(self._path, {"ceiling": seq, "boot": ""})
         self._reserved = self._covered = 0.0
-
-    def _write(self, ceiling: int, boot: str) -> None:
-        draft = self._path.with_name(self._path.name + ".new")
-        with draft.open("w") as file:
-            json.dump({"ceiling": ceiling, "boot": boot}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
 
 
 def number_by_time(now: float) -> int:

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,18 +125,16 @@ def in_folder(root: Path) -> Run:
 
     def run(command: str, environ: Mapping[str, str], folder: str) -> None:
         own = {name: here(value, root) for name, value in environ.items()}
-        done = subprocess.run(
-            ["/bin/sh", "-c", here(command, root)],
-            cwd=root / folder.lstrip("/"),
-            env={**offline(ROOT / ".venv" / "wheels"), "HOME": str(root), **own},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        variables = {**offline(ROOT / ".venv" / "wheels"), "HOME": str(root), **own}
+        succeed(["/bin/sh", "-c", here(command, root)], variables, seconds=300, folder=root / folder.lstrip("/"))
 
     return run
+
+
+def succeed(words: Sequence[str], environ: Mapping[str, str], *, seconds: float, folder: Path | None = None) -> None:
+    """A command that must end well; what it printed is told where it does not."""
+    done = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, f"{words[-1]}\n{done.stdout}\n{done.stderr}"
 
 
 def here(text: str, root: Path) -> str:

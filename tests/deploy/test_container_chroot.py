@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.parts_compose import open_folder
-from tests.deploy.parts_dockerfile import ROOT, Image, Run, offline, stages
+from tests.deploy.parts_dockerfile import ROOT, Image, Run, offline, stages, succeed
 from tests.parts import free_port, require
 from tests.parts_service import Service
 
@@ -62,15 +62,8 @@ def variables() -> dict[str, str]:
 
 def in_root(root: Path) -> Run:
     def run(command: str, environ: Mapping[str, str], folder: str) -> None:
-        done = subprocess.run(
-            ["chroot", str(root), "/bin/sh", "-c", f"cd {folder} && {command}"],
-            env={**offline(Path("/mnt/wheels")), "HOME": "/root", **environ},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        variables = {**offline(Path("/mnt/wheels")), "HOME": "/root", **environ}
+        succeed(["chroot", str(root), "/bin/sh", "-c", f"cd {folder} && {command}"], variables, seconds=600)
 
     return run
 
