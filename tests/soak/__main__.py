@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main() -> int:
     plan = Plan(given.hours, given.speed, given.sources, given.seed, given.pause, given.out)
     if plan.folder.exists() and any(plan.folder.iterdir()):
         parser.error(f"{plan.folder} is not empty; give another with --out, or remove it")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends its programs too
     world = asyncio.run(soak(plan))
     found = rows(world, plan)
     write(world, plan, found, plan.folder)

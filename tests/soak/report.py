@@ -113,6 +113,7 @@ def write(world: World, plan: Plan, found: list[Row], folder: Path) -> None:
         "since": world.clock.since,
         "rows": [{**asdict(row), "met": row.met} for row in found],
         "ledger": asdict(ledger(world)),
+        "missed": [{"source": name, **asdict(alarm)} for name, alarm in missed_alarms(world)],
         "faults": [asdict(fault) for fault in world.faults],
         "samples": [asdict(sample) for sample in world.samples],
     }
