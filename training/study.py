@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import normalize
 
 from ssondo_stream.loading import load_student
 from training.cluster import ClusterSettings, cluster, read_clusters
@@ -183,12 +184,14 @@ class Split:
         return out
 
     def measure(self, out: Path, teacher: str) -> None:
-        """Accuracy of a linear probe on the recorded clips that were left out."""
+        """Accuracy of a linear probe on the recorded clips that were left out, their embeddings at unit length."""
         if not self.left_out or (out / "accuracy.json").exists():
             return
         clips, stored = self.data.recorded(), out / "clips"
         extract(clips, load_teacher(teacher), stored, _quiet(ExtractSettings(out.name, PROBE_SECONDS)))
-        result = probe(probe_data(open_embeddings(stored), clips), ProbeSettings(tested=self.left_out))
+        found = probe_data(open_embeddings(stored), clips)
+        unit = normalize(torch.from_numpy(found.embeddings), dim=1).numpy()  # as each teacher of an ensemble is heard
+        result = probe(replace(found, embeddings=unit), ProbeSettings(tested=self.left_out))
         write_json(out / "accuracy.json", {"accuracy": result.mean, "folds": self.left_out})
 
     def _finished(self, out: Path, recipe: Recipe) -> bool:
