@@ -5,20 +5,23 @@ What is chosen fits the recordings that it is chosen on; measure it on others.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssondo_stream.bundle import Label
+from training.annotations import merged
 from training.announcing import announcements
 from training.errors import TrainingError
 from training.estimates import Rate
 from training.stream_figures import Outcome, summed
-from training.stream_metrics import MetricSettings, settled_outcome
+from training.stream_metrics import MetricSettings, latencies, settled_outcome
 from training.stream_scores import Recording
 
 THRESHOLDS = (*(round(0.02 * i, 2) for i in range(5, 50)), 0.99, 0.995, 1.0)
 SOONEST_ABOVE = 0.05  # an early threshold is so much stricter than the settled one
+_LITTLE = 1e-3  # seconds of delay that a threshold of 1 weighs
 _LEAST = 1e-9  # worth of a false alarm less, where nothing else tells two settings apart
 
 
@@ -109,10 +112,13 @@ def choose_early(
     per_hour: float,
     settings: MetricSettings | None = None,
 ) -> list[Label]:
-    """The same rules with the lowest thresholds for early starts that withdraw only so many of them on negatives.
+    """The same rules, with thresholds for early starts that tell of sounds soonest and withdraw only so many.
+
+    What counts is the mean delay of a label's sounds, summed over labels; where it is the same, the lower threshold.
 
     Args:
-        recordings: scored by the student; those in which something is annotated are left out.
+        recordings: scored by the student; delays come from those in which something is annotated, withdrawn starts
+            from the others.
         rules: of all labels, their other settings chosen already.
         per_hour: starts that are withdrawn, of all labels together.
         settings: what is counted how.
@@ -128,7 +134,11 @@ def choose_early(
         for label, tried in enumerate(candidates)
     ]
     hours = sum(recording.scores.seconds for recording in negatives) / 3600
-    soonest = [[-rule.early for rule in tried] for tried in candidates]
+    sounds = [recording for recording in recordings if recording.heard]
+    soonest = [
+        [-_delay(sounds, label, rule, windows) - _LITTLE * rule.early for rule in tried]
+        for label, tried in enumerate(candidates)
+    ]
     chosen = allocate(counts, soonest, _allowed(per_hour, hours))
     return [tried[i] for tried, i in zip(candidates, chosen, strict=True)]
 
@@ -181,6 +191,17 @@ def _early(rule: Label) -> list[Label]:
     """The rule with rising thresholds for early starts."""
     soonest = min(1.0, round(rule.threshold + SOONEST_ABOVE, 4))
     return [replace(rule, early=early) for early in (soonest, *(t for t in THRESHOLDS if t > soonest))]
+
+
+def _delay(recordings: Sequence[Recording], label: int, rule: Label, windows: int) -> float:
+    """Mean seconds from a sound's onset to its announcement; 0 if none is announced."""
+    found = [
+        delay
+        for recording in recordings
+        if (real := merged(recording.heard, rule.name))
+        for delay in latencies(announcements(recording.scores, label, rule, windows), real)
+    ]
+    return fmean(found) if found else 0.0
 
 
 def _withdrawn(recording: Recording, label: int, rule: Label, windows: int) -> int:

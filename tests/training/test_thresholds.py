@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,18 @@ def test_early_thresholds_withdraw_no_more_than_the_budget() -> None:
         withdrawn[per_hour] = sum(one.false_starts.count for one in told)
         assert all(rule.early > rule.threshold for rule in chosen)
     assert withdrawn[30.0] <= 1 < withdrawn[3000.0]
+
+
+@pytest.mark.parametrize("names", [("Slow", "Quick"), ("Quick", "Slow")])
+def test_early_threshold_is_lower_where_it_tells_of_sounds_sooner(names: tuple[str, str]) -> None:
+    """Two labels withdraw one start each, of which one may be: it goes to the label that gains seconds by it."""
+    grows = {"Slow": [0.7, 0.7, 0.7, 0.9], "Quick": [0.9, 0.9, 0.9, 0.9]}
+    scores = np.zeros((60, 2), np.float32)
+    scores[10:14] = np.transpose([grows[name] for name in names])
+    sounds = recording(scores.tolist(), *((10, 14, name) for name in names))
+    means = np.zeros((60, 2, 2), np.float32)
+    means[30, 0] = 0.73  # what the next window takes back
+    negative = Recording("n", replace(recording(scores.tolist()).scores, means=means))
+    chosen = choose_early([sounds, negative], [Label(name, 0.5, 0.3, 0.5, 0.0, 0.0) for name in names], per_hour=60.0)
+    early = {rule.name: rule.early for rule in chosen}
+    assert early["Slow"] < 0.7 < early["Quick"] <= 0.9
