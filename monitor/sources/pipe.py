@@ -2,7 +2,7 @@
 
 It is read when the loop finds something to read and the pipeline has time, so nothing is queued here: a program that
 writes faster than we hear waits, as on any pipe. One that cannot wait, as a recorder, drops audio without a word, so
-what has arrived is counted against the clock whenever the pipe is empty.
+what has arrived, read or still in the pipe, is counted against the clock.
 """
 
 import asyncio
@@ -25,7 +25,8 @@ from monitor.sources.shaping import Shaper
 from ssondo_stream.types import AudioBlock, Samples
 
 FORMATS: Final = {"s16le": ("<i2", 2.0**15), "s32le": ("<i4", 2.0**31), "f32le": ("<f4", 1.0)}
-BLOCK_SECONDS = 0.1
+MIN_BLOCK_SECONDS = 0.05
+MAX_BLOCK_SECONDS = 0.5  # where more waits: fewer turns of the loop, to catch up sooner
 log = logging.getLogger(__name__)
 
 
@@ -64,26 +65,25 @@ class PipeSource:
         """
         shape = Shaper(self._settings, self._settings.channels)
         end, losses = 0, LossMeter(self._clock)
-        async for frames, newest in self._read_frames():
+        async for frames, waiting in self._read_frames():
             end += len(frames)
-            if newest:
-                losses.observe(end, self.sample_rate)
-            self.arrived = end + losses.lost
-            yield AudioBlock(self.arrived - len(frames), shape(frames))
+            losses.observe(end + waiting, self.sample_rate)
+            self.arrived = end + waiting + losses.lost
+            yield AudioBlock(end - len(frames) + losses.lost, shape(frames))
         self._report_tail()
         if self._settings.path is not None:
             raise CaptureError(f"the writer of {self._origin} has closed it; waiting for another")
 
-    async def _read_frames(self) -> AsyncGenerator[tuple[Samples, bool], None]:
-        """Frames [n, channels], full scale 1, and whether the pipe is empty; less than half a block waits for more."""
-        size = max(1, int(BLOCK_SECONDS * self.sample_rate)) * self._frame
+    async def _read_frames(self) -> AsyncGenerator[tuple[Samples, int], None]:
+        """Frames [n, channels], full scale 1, and how many more wait in the pipe; less than a block waits for more."""
+        least, most = (int(s * self.sample_rate) * self._frame for s in (MIN_BLOCK_SECONDS, MAX_BLOCK_SECONDS))
         with self._opened() as pipe:
-            while data := await _read(pipe, size):
+            while data := await _read(pipe, max(self._frame, most)):
                 self._tail += data
-                if len(self._tail) >= size // 2:
-                    yield self._take(), _is_empty(pipe)
+                if len(self._tail) >= least:
+                    yield self._take(), _waiting(pipe) // self._frame
         if len(self._tail) >= self._frame:
-            yield self._take(), False
+            yield self._take(), 0
 
     def _take(self) -> Samples:
         whole = len(self._tail) - len(self._tail) % self._frame
@@ -114,9 +114,9 @@ class PipeSource:
             os.close(pipe)
 
 
-def _is_empty(descriptor: int) -> bool:
-    waiting = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
-    return int.from_bytes(waiting, sys.byteorder) == 0
+def _waiting(descriptor: int) -> int:
+    """Bytes that may be read at once."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @contextmanager
