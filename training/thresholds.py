@@ -20,7 +20,7 @@ from training.stream_metrics import MetricSettings, latencies, settled_outcome
 from training.stream_scores import Recording
 
 THRESHOLDS = (*(round(0.02 * i, 2) for i in range(5, 50)), 0.99, 0.995, 1.0)
-SOONEST_ABOVE = 0.05  # an early threshold is so much stricter than the settled one
+EARLY_SHARES = (0.125, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the way from the settled threshold to 1: early ones are stricter
 _LITTLE = 1e-3  # seconds of delay that a threshold of 1 weighs
 _LEAST = 1e-9  # worth of a false alarm less, where nothing else tells two settings apart
 
@@ -189,8 +189,7 @@ def _middle(totals: NDArray[np.float64]) -> int:
 
 def _early(rule: Label) -> list[Label]:
     """The rule with rising thresholds for early starts."""
-    soonest = min(1.0, round(rule.threshold + SOONEST_ABOVE, 4))
-    return [replace(rule, early=early) for early in (soonest, *(t for t in THRESHOLDS if t > soonest))]
+    return [replace(rule, early=round(rule.threshold + share * (1 - rule.threshold), 4)) for share in EARLY_SHARES]
 
 
 def _delay(recordings: Sequence[Recording], label: int, rule: Label, windows: int) -> float:
