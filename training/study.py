@@ -50,7 +50,7 @@ class Effort:
         scenes: that students are tuned on.
         clusters: of these.
         epochs: of a network or student; 0 for those of its recipe.
-        epochs_compared: where losses, and sampling with and without balance, are compared with each other.
+        epochs_compared: where losses are compared with each other.
         draws: in an epoch; 0 for those of the recipe.
         practice, measured: minutes that a head is fitted on, and measured on with sounds in them.
     """
@@ -127,11 +127,11 @@ class Split:
         ours = self.effort.recipe("esc10_mobilenetv3", seed)
         if step == "balanced":
             return ours
-        short = replace(ours, epochs=self.effort.epochs_compared)
         if step == "uniform":
-            return replace(short, sampling=replace(ours.sampling, by="clips"))
+            return replace(ours, sampling=replace(ours.sampling, by="clips"))
         name = step.removeprefix("loss-")
-        return replace(short, loss=LossSettings(name, temperature=_TEMPERATURES.get(name, 0.07)))
+        loss = LossSettings(name, temperature=_TEMPERATURES.get(name, 0.07))
+        return replace(ours, epochs=self.effort.epochs_compared, loss=loss)
 
     def scored(self, seed: int) -> list[Recording]:
         """What that student says of recordings of the fold that was left out."""
