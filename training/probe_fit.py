@@ -96,8 +96,9 @@ def _linear(rows: Tensor, targets: Tensor, task: Task, recipe: Recipe) -> nn.Mod
     optimiser = torch.optim.LBFGS(
         head.parameters(),
         max_iter=_MOST_STEPS,
-        tolerance_grad=1e-8,
-        tolerance_change=1e-12,
+        history_size=20,
+        tolerance_grad=1e-6,
+        tolerance_change=1e-9,
         line_search_fn="strong_wolfe",
     )
 
