@@ -15,7 +15,13 @@ _UNBOUNDED = 0xFFFFFFFF
 
 
 class Outlet(Protocol):
-    """Takes bytes as long as somebody reads them."""
+    """Takes bytes as long as somebody reads them.
+
+    Attributes:
+        readers: that there have been; with each the stream begins anew.
+    """
+
+    readers: int
 
     def open(self) -> bool:
         """Whether somebody reads; asked before each `put`."""
@@ -36,12 +42,14 @@ class PipeOutlet:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._pipe: int | None = None
+        self.readers = 0
 
     def open(self) -> bool:
         if self._pipe is None:
             with suppress(OSError):  # nobody reads
                 self._pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
                 fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+                self.readers += 1
         return self._pipe is not None
 
     def put(self, data: bytes) -> int:
@@ -71,11 +79,13 @@ class HttpOutlet:
         self._server.setblocking(False)
         self._client: socket.socket | None = None
         self.garbled = False
+        self.readers = 0
 
     def open(self) -> bool:
         if self._client is None:
             with suppress(OSError):  # nobody asks
                 self._client = self._accept()
+                self.readers += 1
         return self._client is not None
 
     def put(self, data: bytes) -> int:

@@ -25,7 +25,7 @@ _FORMATS: dict[str, tuple[str, float]] = {"s16le": ("<i2", 2.0**15), "f32le": ("
 
 
 class Writer:
-    """Plays a scene into an outlet. State is the next sample, and bytes made and not yet taken."""
+    """Plays a scene into an outlet. State is the next sample, bytes made and not yet taken, and for which reader."""
 
     def __init__(self, outlet: Outlet, scene: Scene, form: str, now: Callable[[], float], patience: int) -> None:
         self._outlet = outlet
@@ -35,6 +35,7 @@ class Writer:
         self._patience = patience
         self._next = int(now() * RATE)
         self._rest = b""
+        self._reader = 0
         self._random = np.random.default_rng(0)
         self.mode = "scene"
 
@@ -53,8 +54,10 @@ class Writer:
     def step(self) -> None:
         """Write what is due."""
         due = int(self._now() * RATE)
-        if not self._outlet.open():
-            self._next, self._rest = due, b""
+        heard = self._outlet.open()
+        if not heard or self._outlet.readers != self._reader:  # who comes anew gets whole samples from now on
+            self._next, self._rest, self._reader = due, b"", self._outlet.readers
+        if not heard:
             return
         if due - self._next > self._patience:
             self._next = due
