@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssondo_stream.bundle import Label
-from training.annotations import merged
 from training.announcing import announcements
 from training.errors import TrainingError
 from training.estimates import Rate
 from training.stream_figures import Outcome, summed
-from training.stream_metrics import MetricSettings, latencies, settled_outcome
+from training.stream_metrics import MetricSettings, outcome, settled_outcome
 from training.stream_scores import Recording
 
 THRESHOLDS = (*(round(0.02 * i, 2) for i in range(5, 50)), 0.99, 0.995, 1.0)
@@ -127,16 +126,16 @@ def choose_early(
         BudgetError: even the strictest thresholds give more.
     """
     negatives = [recording for recording in recordings if not recording.heard]
-    windows = (settings or MetricSettings()).early_windows
+    settings = settings or MetricSettings()
     candidates = [_early(rule) for rule in rules]
     counts = [
-        [sum(_withdrawn(recording, label, rule, windows) for recording in negatives) for rule in tried]
+        [sum(_withdrawn(recording, label, rule, settings.early_windows) for recording in negatives) for rule in tried]
         for label, tried in enumerate(candidates)
     ]
     hours = sum(recording.scores.seconds for recording in negatives) / 3600
     sounds = [recording for recording in recordings if recording.heard]
     soonest = [
-        [-_delay(sounds, label, rule, windows) - _LITTLE * rule.early for rule in tried]
+        [-_delay(sounds, label, rule, settings) - _LITTLE * rule.early for rule in tried]
         for label, tried in enumerate(candidates)
     ]
     chosen = allocate(counts, soonest, _allowed(per_hour, hours))
@@ -192,14 +191,10 @@ def _early(rule: Label) -> list[Label]:
     return [replace(rule, early=round(rule.threshold + share * (1 - rule.threshold), 4)) for share in EARLY_SHARES]
 
 
-def _delay(recordings: Sequence[Recording], label: int, rule: Label, windows: int) -> float:
+def _delay(recordings: Sequence[Recording], label: int, rule: Label, settings: MetricSettings) -> float:
     """Mean seconds from a sound's onset to its announcement; 0 if none is announced."""
-    found = [
-        delay
-        for recording in recordings
-        if (real := merged(recording.heard, rule.name))
-        for delay in latencies(announcements(recording.scores, label, rule, windows), real)
-    ]
+    heard = [one for one in recordings if any(sound.label == rule.name for sound in one.heard)]
+    found = [delay for one in heard for delay in outcome(one, label, rule, settings).latencies]
     return fmean(found) if found else 0.0
 
 

@@ -20,13 +20,12 @@ import numpy as np
 from monitor.clock import Clock
 from monitor.config import PipeSettings
 from monitor.errors import CaptureError
+from monitor.sources.feed import MAX_BLOCK_SECONDS, MIN_BLOCK_SECONDS
 from monitor.sources.loss import LossMeter
 from monitor.sources.shaping import Shaper
 from ssondo_stream.types import AudioBlock, Samples
 
 FORMATS: Final = {"s16le": ("<i2", 2.0**15), "s32le": ("<i4", 2.0**31), "f32le": ("<f4", 1.0)}
-MIN_BLOCK_SECONDS = 0.05
-MAX_BLOCK_SECONDS = 0.5  # where more waits: fewer turns of the loop, to catch up sooner
 log = logging.getLogger(__name__)
 
 

@@ -44,7 +44,6 @@ class Writer:
         if isinstance(self._outlet, HttpOutlet) and "garbage" in (mode, self.mode):
             self._outlet.garbled = mode == "garbage"
             self._outlet.close()
-            self._rest = b""
         self.mode = mode
 
     def awaited(self) -> list[int]:
@@ -54,10 +53,8 @@ class Writer:
     def step(self) -> None:
         """Write what is due."""
         due = int(self._now() * RATE)
-        heard = self._outlet.open()
-        if not heard or self._outlet.readers != self._reader:  # who comes anew gets whole samples from now on
+        if not self._outlet.open() or self._outlet.readers != self._reader:  # who comes anew gets whole samples
             self._next, self._rest, self._reader = due, b"", self._outlet.readers
-        if not heard:
             return
         if due - self._next > self._patience:
             self._next = due
