@@ -67,6 +67,12 @@ class ScaledClock:
         await asyncio.sleep(seconds / self.speed)
 
 
+PAUSE_SECONDS = 1.0
+"""As this long counts any time without arrivals: what was before a standstill must not be forgotten over it."""
+CATCHING_UP_SECONDS = 0.25
+"""Delays that shrink by more are those of a backlog."""
+
+
 class DelayEnvelope:
     """The smallest delay of the recent past, which jitter, always late, does not move.
 
@@ -76,10 +82,14 @@ class DelayEnvelope:
     def __init__(self, window_seconds: int = 60) -> None:
         self._window = window_seconds
         self._slots: deque[tuple[int, float]] = deque()
+        self._seen: float | None = None
+        self._observed = 0.0
 
     def observe(self, now: float, delay: float) -> None:
         """Take in a delay in seconds, seen at `now`."""
-        slot = int(now)
+        self._observed += 0.0 if self._seen is None else min(now - self._seen, PAUSE_SECONDS)
+        self._seen = now
+        slot = int(self._observed)
         if self._slots and self._slots[-1][0] == slot:
             delay = min(delay, self._slots.pop()[1])
         self._slots.append((slot, delay))
@@ -92,12 +102,15 @@ class DelayEnvelope:
         return min(delay for _, delay in self._slots)
 
     def excess(self, slots: int) -> float:
-        """Seconds by which even the promptest arrival of the last full `slots` was later than before them."""
-        older = list(self._slots)[: -slots - 1]
-        recent = list(self._slots)[-slots - 1 : -1]
-        if not older or len(recent) < slots:
+        """Seconds by which even the promptest arrival of the last full `slots` was later than before them.
+
+        None while a backlog comes in: how much of it is left shows at its end.
+        """
+        delays = [delay for _, delay in self._slots]
+        older, recent = delays[: -slots - 1], delays[-slots - 1 :]
+        if not older or min(recent) < recent[0] - CATCHING_UP_SECONDS:
             return 0.0
-        return min(delay for _, delay in recent) - min(delay for _, delay in older)
+        return min(recent[:-1]) - min(older)
 
     def forget(self, slots: int) -> None:
         """Drop the newest slot and so many full ones before it."""

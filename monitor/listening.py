@@ -151,8 +151,9 @@ class Listener:
             return await anext(blocks, None)
         waiting = asyncio.ensure_future(anext(blocks, None))
         try:
-            await asyncio.wait({waiting}, timeout=seconds)
-            if waiting.done():  # also where we were late ourselves: what has arrived meanwhile counts
+            while await _slept_over(waiting, seconds):
+                pass
+            if waiting.done():
                 return waiting.result()
             reason = f"no samples for {seconds:g} s"
             self._lose(reason)  # closing takes its time
@@ -162,8 +163,7 @@ class Listener:
             await asyncio.gather(waiting, return_exceptions=True)
 
     def _resume(self, source: AudioSource) -> None:
-        if source.sample_rate != self.sample_rate:
-            self._take_rate(source.sample_rate)
+        self._take_rate(source.sample_rate)
         if self._opened:
             self._observer.restarted()
         self._opened, self._lost = True, False
@@ -208,3 +208,11 @@ class Listener:
         fields = {"source": self._settings.name} | ({"detail": detail} if detail else {})
         log.log(level, phrase, extra={"fields": fields})
         self._observer.state(up, flat, detail)
+
+
+async def _slept_over(waiting: asyncio.Future[AudioBlock | None], seconds: float) -> bool:
+    """Wait for so long; says whether it is to be waited for again, because we stood still ourselves meanwhile."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await asyncio.wait({waiting}, timeout=seconds)
+    return not waiting.done() and loop.time() - begun > 2 * seconds

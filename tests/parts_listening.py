@@ -27,6 +27,7 @@ class Opening:
     value: float | None = None
     hangs: bool = False
     closes_in: float = 0.0
+    pace: float = 1.0
     gap_reason: str = "lost"
 
 
@@ -52,7 +53,7 @@ class Scripted:
         self.sample_rate, self.gap_reason = opening.rate, opening.gap_reason
         try:
             for start, length in opening.blocks:
-                await self.clock.sleep(length / opening.rate)
+                await self.clock.sleep(length / opening.rate / opening.pace)
                 self.arrived = start + length
                 wave = np.random.default_rng(start).uniform(-1, 1, length) if opening.value is None else opening.value
                 yield AudioBlock(start, np.full(length, wave, np.float32))

@@ -8,12 +8,10 @@ from monitor.clock import Clock, DelayEnvelope
 SLOTS = 3
 TOLERANCE_SECONDS = 0.25
 """Sound servers change their latency by less than this."""
-PAUSE_SECONDS = 1.0
-"""As this long counts any time without arrivals: what was before a standstill must not be forgotten over it."""
 
 
 class LossMeter:
-    """State is the delay at which samples arrive, and for how long they have.
+    """State is the delay at which samples arrive.
 
     Where even the promptest arrival of three seconds is later than all before, that is not jitter: the samples in
     between are gone.
@@ -25,16 +23,12 @@ class LossMeter:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._delays = DelayEnvelope()
-        self._seen = clock.monotonic()
-        self._heard = 0.0
         self.lost = 0
 
     def observe(self, end: int, sample_rate: int) -> bool:
         """Take note that `end` samples have arrived by now; says whether more were found missing."""
         now = self._clock.monotonic()
-        self._heard += min(now - self._seen, PAUSE_SECONDS)
-        self._seen = now
-        self._delays.observe(self._heard, now - (end + self.lost) / sample_rate)
+        self._delays.observe(now, now - (end + self.lost) / sample_rate)
         excess = self._delays.excess(SLOTS)
         if excess <= TOLERANCE_SECONDS:
             return False

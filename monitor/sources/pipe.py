@@ -11,8 +11,10 @@ import logging
 import os
 import sys
 import termios
-from collections.abc import AsyncGenerator, Iterator
+import weakref
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -32,8 +34,8 @@ log = logging.getLogger(__name__)
 class PipeSource:
     """PCM frames without a header; see `AudioSource` for the attributes.
 
-    State is the beginning of a frame whose rest has not come yet. On standard input it outlives a reopening,
-    because nobody would start the stream anew there.
+    State is the named pipe and the beginning of a frame whose rest has not come yet. Both outlive a silence: closing
+    the pipe would kill a program that only pauses, and the rest of the frame would shift all that follows.
     """
 
     live = True
@@ -51,6 +53,7 @@ class PipeSource:
         self._dtype = np.dtype(dtype)
         self._frame = settings.channels * self._dtype.itemsize
         self._tail = b""
+        self._pipe = None if settings.path is None else _NamedPipe(settings.path)
 
     @property
     def _origin(self) -> str:
@@ -76,11 +79,13 @@ class PipeSource:
     async def _read_frames(self) -> AsyncGenerator[tuple[Samples, int], None]:
         """Frames [n, channels], full scale 1, and how many more wait in the pipe; less than a block waits for more."""
         least, most = (int(s * self.sample_rate) * self._frame for s in (MIN_BLOCK_SECONDS, MAX_BLOCK_SECONDS))
-        with self._opened() as pipe:
-            while data := await _read(pipe, max(self._frame, most)):
-                self._tail += data
-                if len(self._tail) >= least:
-                    yield self._take(), _waiting(pipe) // self._frame
+        descriptor = self._open()
+        while data := await _read(descriptor, max(self._frame, most)):
+            self._tail += data
+            if len(self._tail) >= least:
+                yield self._take(), _waiting(descriptor) // self._frame
+        if self._pipe is not None:
+            self._pipe.close()
         if len(self._tail) >= self._frame:
             yield self._take(), 0
 
@@ -97,20 +102,42 @@ class PipeSource:
             log.warning("stream ended within a frame: check format and channels", extra={"fields": fields})
         self._tail = b""
 
-    @contextmanager
-    def _opened(self) -> Iterator[int]:
-        if self._settings.path is None:
-            yield 0
-            return
-        self._tail = b""
+    def _open(self) -> int:
+        if self._pipe is None:
+            return 0
         try:
-            pipe = os.open(self._settings.path, os.O_RDONLY | os.O_NONBLOCK)
+            if self._pipe.open():
+                self._tail = b""
         except OSError as error:
             raise CaptureError(f"cannot open {self._origin}: {error.strerror}; make it with mkfifo") from error
-        try:
-            yield pipe
-        finally:
-            os.close(pipe)
+        return self._pipe.descriptor
+
+
+class _NamedPipe:
+    """The reading end of a named pipe, which closes with this object at the latest."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.descriptor = -1
+        self._release: Callable[[], object] = int
+
+    def open(self) -> bool:
+        """Open what lies at the path; says whether that was not open already.
+
+        Raises:
+            OSError: nothing lies there that may be read.
+        """
+        if self.descriptor >= 0 and os.path.samestat(os.fstat(self.descriptor), self._path.stat()):
+            return False
+        self.close()
+        self.descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
+        self._release = weakref.finalize(self, os.close, self.descriptor)
+        return True
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        self._release()
+        self.descriptor = -1
 
 
 def _waiting(descriptor: int) -> int:

@@ -52,6 +52,16 @@ async def test_a_burst_after_a_stall_does_not_move_the_mapping() -> None:
     assert error_seconds(dates, end, WALL + end / RATE) == pytest.approx(0, abs=0.001)
 
 
+async def test_a_backlog_after_a_standstill_of_minutes_is_dated_as_it_was_heard() -> None:
+    clock = FakeClock()
+    dates = SampleClock(RATE, clock)
+    end = await arrivals(clock, dates, 10)
+    await clock.advance(120)
+    for index in range(end, end + 120 * RATE, RATE):
+        dates.observe(index)
+        assert error_seconds(dates, index, WALL + index / RATE) == pytest.approx(0, abs=0.001)
+
+
 @pytest.mark.parametrize("ppm", [-100.0, 100.0])
 async def test_drift_of_the_crystal_is_followed(ppm: float) -> None:
     clock = FakeClock()
@@ -91,8 +101,8 @@ def test_a_rate_of_zero_is_refused() -> None:
 
 def test_an_envelope_forgets_what_is_older_than_its_window() -> None:
     delays = DelayEnvelope(window_seconds=60)
-    delays.observe(0.0, 0.1)
-    delays.observe(59.0, 0.3)
+    for second in range(60):
+        delays.observe(second, 0.3 if second else 0.1)
     assert delays.smallest == 0.1
     delays.observe(60.0, 0.4)
     assert delays.smallest == 0.3

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import numpy as np
@@ -192,6 +193,18 @@ async def test_a_loop_that_was_late_itself_does_not_take_its_source_for_silent()
     assert len(block.samples) == RATE // 2
 
 
+async def test_a_loop_that_was_late_itself_gives_what_was_kept_time_to_come() -> None:
+    async def kept() -> AsyncGenerator[AudioBlock, None]:
+        time.sleep(0.3)  # noqa: ASYNC251 - something blocks the loop
+        for _ in range(10):  # the turns that a thread and its messages take
+            await asyncio.sleep(0)
+        yield AudioBlock(0, np.ones(RATE, np.float32))
+
+    stage = Stage(silence_seconds=0.05)
+    block = await stage.listener._next(kept(), stage.source, 0.05)
+    assert block is not None
+
+
 async def test_a_constant_signal_with_pieces_missing_is_flat() -> None:
     pieces = [(start, 100) for start in range(0, 6_000, 200)]
     stage = Stage(Opening(pieces, value=0.25, hangs=True), flatline_seconds=2)
@@ -225,6 +238,14 @@ async def test_a_block_dates_from_when_it_was_heard_before_and_after_an_outage()
     await stage.run(10)
     returned = stage.blocks[10]
     opened = stage.source.opened_at[5]
+    assert stage.listener.clock.utc(returned.start).timestamp() == pytest.approx(1_800_000_000 + opened, abs=1e-3)
+
+
+async def test_dates_are_right_when_an_outage_has_taken_off_what_the_source_was_ahead() -> None:
+    burst = Opening([(start, 100) for start in range(0, 5_000, 100)], pace=50)
+    stage = Stage(Opening(STEADY), burst, *[Opening()] * 4, Opening(STEADY, hangs=True))
+    await stage.run(15)
+    returned, opened = stage.blocks[-10], stage.source.opened_at[6]
     assert stage.listener.clock.utc(returned.start).timestamp() == pytest.approx(1_800_000_000 + opened, abs=1e-3)
 
 

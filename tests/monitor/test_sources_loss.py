@@ -29,6 +29,19 @@ async def test_audio_lost_in_a_standstill_of_minutes_is_found() -> None:
     assert meter.lost == 100 * RATE
 
 
+async def test_a_backlog_that_takes_long_to_come_in_is_not_taken_for_a_loss() -> None:
+    """After 100 s, of which 60 s were kept, they come within 12 s beside what is live: at six times its pace."""
+    clock = FakeClock()
+    meter = LossMeter(clock)
+    end = 0
+    for tenth in range(600):
+        await clock.advance(100.0 if tenth == 100 else 0.1)
+        end += RATE * 6 // 10 if 100 <= tenth < 220 else RATE // 10
+        meter.observe(end, RATE)
+        assert meter.lost == 0 if tenth < 220 else tenth < 260 or meter.lost == pytest.approx(40 * RATE, rel=0.01)
+    assert end + meter.lost == pytest.approx(clock.monotonic() * RATE, rel=0.001)
+
+
 @pytest.mark.parametrize("dropped", [0.0, 7.0, 90.0])
 async def test_what_a_writer_dropped_while_we_stood_still_is_a_gap(dropped: float, tmp_path: Path) -> None:
     clock = FakeClock()

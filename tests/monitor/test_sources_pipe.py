@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +118,37 @@ def test_a_named_pipe_awaits_its_next_writer(tmp_path: Path) -> None:
             listening.until(lambda told: "interruption" in told)
         listening.process.terminate()
     np.testing.assert_allclose(listening.samples(), np.tile(VALUES, 2), atol=1e-6)
+
+
+async def test_a_writer_that_pauses_within_a_frame_lives_on_and_stays_aligned(tmp_path: Path) -> None:
+    path, data = tmp_path / "pipe", VALUES.astype("<f4").tobytes()
+    os.mkfifo(path)
+    source, heard = pipe_source(path, format="f32le"), []
+    blocks = source.blocks()
+    first = asyncio.ensure_future(anext(blocks))
+    await asyncio.sleep(0)
+    with path.open("wb", buffering=0) as pipe:
+        pipe.write(data[:7_001])
+        heard.append((await first).samples)
+        await blocks.aclose()  # as on a silence
+        pipe.write(data[7_001:])
+    with pytest.raises(CaptureError, match="closed"):
+        async for block in source.blocks():
+            heard.append(block.samples)
+    np.testing.assert_array_equal(np.concatenate(heard), VALUES.astype("<f4"))
+
+
+async def test_a_pipe_that_was_made_anew_is_found_after_a_silence(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    source = pipe_source(path, format="f32le")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.01), aclosing(source.blocks()) as blocks:
+            await anext(blocks)
+    path.unlink()
+    with pytest.raises(CaptureError, match="mkfifo"):
+        await anext(source.blocks())
+    np.testing.assert_array_equal(await hear(source, path, VALUES.astype("<f4").tobytes()), VALUES.astype("<f4"))
 
 
 def test_standard_input_from_a_program_is_heard_to_its_end(tmp_path: Path) -> None:
