@@ -14,6 +14,8 @@ TOLERANCE_SECONDS = 0.25
 """Arrivals of live audio vary by less than this."""
 RECORDING_SECONDS = 10.0
 """What is further ahead of the clock has been recorded, and owes no time to it."""
+KEPT_SECONDS = 30.0
+"""Of what was counted as missed, so much may have been kept for us, and still come."""
 SLEW = 0.0005
 """The index follows a device's crystal by at most so much of what is heard."""
 PROVISIONAL_RATE = 48_000
@@ -122,5 +124,5 @@ class Account:
             return
         seconds = (index - self.end) / self.sample_rate
         self.end, self._unbroken = index, False
-        self._owed = min(RECORDING_SECONDS, self._owed + seconds)
+        self._owed = min(KEPT_SECONDS, self._owed + seconds)
         self._gap(seconds, reason)

@@ -30,6 +30,7 @@ async def _suffer(rig: Rig, fault: str, seconds: float) -> None:
 @settings(deadline=None, max_examples=12, database=None)
 @example(faults=[("unplugged", 9.0), ("late", 2.5), ("unplugged", 0.3), ("lossy", 2.0), ("slow", 9.0)])
 @example(faults=[("late", 2.9), ("unplugged", 1.0), ("slow", 5.0), ("late", 2.0)])
+@example(faults=[("unplugged", 1.0), ("late", 9.0), ("late", 9.0)])
 @given(st.lists(st.tuples(st.sampled_from(FAULTS), SECONDS), max_size=8))
 async def test_captured_is_analysed_and_gaps_in_every_order_of_faults(faults: list[tuple[str, float]]) -> None:
     with TemporaryDirectory() as folder:
