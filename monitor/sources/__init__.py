@@ -36,7 +36,7 @@ class AudioSource(Protocol):
     def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """Open the source and yield its audio from index 0 on, in blocks of at most half a second.
 
-        Each call opens anew; closing the generator closes the source, in bounded time. It ends where the audio
+        Each call begins anew; closing the generator lets go of the source, in bounded time. It ends where the audio
         ends for good.
 
         Raises:
