@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -35,12 +36,12 @@ class Row:
 
     @property
     def over_seeds(self) -> float:
-        """Standard deviation of the seeds' means; 0 of a single one."""
+        """Standard deviation of the seeds' means; NaN of a single one."""
         return _spread([fmean(folds.values()) for folds in self.of.values()])
 
     @property
     def over_folds(self) -> float:
-        """Standard deviation of the folds' means; 0 of a single one."""
+        """Standard deviation of the folds' means; NaN of a single one."""
         return _spread(list(self.by_fold.values()))
 
     @property
@@ -76,7 +77,7 @@ def markdown(rows: list[Row], teacher: str = "ensemble") -> str:
     for row in rows:
         folds = ", ".join(f"{accuracy:.3f}" for accuracy in row.by_fold.values())
         kept = _kept(row, by_name.get(teacher))
-        spread = f"{row.over_seeds:.3f} | {row.over_folds:.3f}"
+        spread = " | ".join("" if isnan(of) else f"{of:.3f}" for of in (row.over_seeds, row.over_folds))
         lines.append(f"| {row.name} | {row.mean:.3f} | {spread} | {folds} | {kept} | {row.runs} |")
     return "\n".join(lines) + "\n"
 
@@ -89,7 +90,7 @@ def _kept(row: Row, teacher: Row | None) -> str:
 
 
 def _spread(values: list[float]) -> float:
-    return stdev(values) if len(values) > 1 else 0.0
+    return stdev(values) if len(values) > 1 else nan
 
 
 def main() -> None:

@@ -43,5 +43,10 @@ def test_retention_compares_the_folds_that_both_have(work: Path) -> None:
     assert "| 0.500 | 1 |" in markdown(read_rows(work)).splitlines()[-1]
 
 
+def test_a_single_run_has_no_spread(work: Path) -> None:
+    measured(work, "scratch-0", 1, 0.45)
+    assert markdown(read_rows(work)).splitlines()[-1] == "| scratch | 0.450 |  |  | 0.450 | 0.500 | 1 |"
+
+
 def test_nothing_measured_is_an_empty_table(tmp_path: Path) -> None:
     assert len(markdown(read_rows(tmp_path)).splitlines()) == 2
