@@ -69,8 +69,6 @@ class ScaledClock:
 
 PAUSE_SECONDS = 1.0
 """As this long counts any time without arrivals: what was before a standstill must not be forgotten over it."""
-CATCHING_UP_SECONDS = 0.25
-"""Delays that shrink by more are those of a backlog."""
 
 
 class DelayEnvelope:
@@ -101,14 +99,14 @@ class DelayEnvelope:
         """Seconds; the delay of what came with the least of it."""
         return min(delay for _, delay in self._slots)
 
-    def excess(self, slots: int) -> float:
+    def excess(self, slots: int, tolerance: float) -> float:
         """Seconds by which even the promptest arrival of the last full `slots` was later than before them.
 
-        None while a backlog comes in: how much of it is left shows at its end.
+        None while delays shrink by more than the tolerance: a backlog comes in, and its end shows what is missing.
         """
         delays = [delay for _, delay in self._slots]
         older, recent = delays[: -slots - 1], delays[-slots - 1 :]
-        if not older or min(recent) < recent[0] - CATCHING_UP_SECONDS:
+        if not older or min(recent) < recent[0] - tolerance:
             return 0.0
         return min(recent[:-1]) - min(older)
 

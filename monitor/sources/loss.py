@@ -29,7 +29,7 @@ class LossMeter:
         """Take note that `end` samples have arrived by now; says whether more were found missing."""
         now = self._clock.monotonic()
         self._delays.observe(now, now - (end + self.lost) / sample_rate)
-        excess = self._delays.excess(SLOTS)
+        excess = self._delays.excess(SLOTS, TOLERANCE_SECONDS)
         if excess <= TOLERANCE_SECONDS:
             return False
         self.lost += round(excess * sample_rate)

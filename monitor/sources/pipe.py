@@ -80,12 +80,15 @@ class PipeSource:
         """Frames [n, channels], full scale 1, and how many more wait in the pipe; less than a block waits for more."""
         least, most = (int(s * self.sample_rate) * self._frame for s in (MIN_BLOCK_SECONDS, MAX_BLOCK_SECONDS))
         descriptor = self._open()
-        while data := await _read(descriptor, max(self._frame, most)):
-            self._tail += data
-            if len(self._tail) >= least:
-                yield self._take(), _waiting(descriptor) // self._frame
-        if self._pipe is not None:
-            self._pipe.close()
+        try:
+            while data := await _read(descriptor, max(self._frame, most)):
+                self._tail += data
+                if len(self._tail) >= least:
+                    yield self._take(), _waiting(descriptor) // self._frame
+        except CaptureError:
+            self._close()
+            raise
+        self._close()
         if len(self._tail) >= self._frame:
             yield self._take(), 0
 
@@ -112,6 +115,10 @@ class PipeSource:
             raise CaptureError(f"cannot open {self._origin}: {error.strerror}; make it with mkfifo") from error
         return self._pipe.descriptor
 
+    def _close(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+
 
 class _NamedPipe:
     """The reading end of a named pipe, which closes with this object at the latest."""
@@ -119,7 +126,7 @@ class _NamedPipe:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.descriptor = -1
-        self._release: Callable[[], object] = int
+        self._release: Callable[[], object] = lambda: None
 
     def open(self) -> bool:
         """Open what lies at the path; says whether that was not open already.

@@ -85,6 +85,18 @@ async def test_a_pipe_that_is_not_there_says_so(tmp_path: Path) -> None:
         await anext(pipe_source(tmp_path / "nowhere").blocks())
 
 
+async def test_what_cannot_be_read_does_not_stay_open(tmp_path: Path) -> None:
+    source = pipe_source(tmp_path)
+    with pytest.raises(CaptureError, match="cannot read"):
+        await anext(source.blocks())
+    assert tmp_path not in open_files()
+
+
+def open_files() -> set[Path]:
+    """Of this process."""
+    return {descriptor.resolve() for descriptor in Path("/proc/self/fd").iterdir()}
+
+
 async def test_a_slow_reader_leaves_the_writer_waiting_and_loses_nothing(tmp_path: Path) -> None:
     data = np.arange(400_000, dtype="<f4").tobytes()
     os.mkfifo(tmp_path / "pipe")
