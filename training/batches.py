@@ -15,10 +15,11 @@ from torch import Tensor
 
 from training.corpus import Corpus
 from training.hearing import Hearing
+from training.mix_style import draw_style
 from training.mixup import Mixup, draw_mixup
 from training.processes import Processes
 
-_CLIP, _MIXUP, _NETWORK = range(3)  # what a stream of chance is for
+_CLIP, _MIXUP, _NETWORK, _STYLE = range(4)  # what a stream of chance is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ class Chance:
     def mixup(self, step: int, batch: int, alpha: float, device: str) -> Mixup | None:
         """For blending the whole batch of a step; none if alpha is 0."""
         return draw_mixup(self._generator(_MIXUP, step), batch, alpha, device) if alpha else None
+
+    def style(self, step: int, batch: int, share: float, device: str) -> Mixup | None:
+        """For giving some of the whole batch of a step the style of others; none if the share is 0."""
+        return draw_style(self._generator(_STYLE, step), batch, share, device=device) if share else None
 
     def seed_network(self, step: int) -> None:
         """For what torch draws in a step, such as dropout."""

@@ -27,6 +27,7 @@ from training.hearing import Hearing
 from training.learner import STUDENT_FILE, load_initial, new_learner, save_learner
 from training.losses import LossSettings, distillation_loss
 from training.manifest import write_skipped
+from training.mix_style import in_style
 from training.mixup import Mixup
 from training.processes import Processes
 from training.progress import bar
@@ -183,7 +184,8 @@ def _train(  # noqa: PLR0912, PLR0915  # read top to bottom, it is the training
                 targets = processes.gather(own.targets)
                 clusters = None if own.clusters is None else processes.gather(own.clusters)
                 mixup = chance.mixup(state.step, recipe.batch, recipe.augment.mixup, device)
-                frames = _blended(recipe, own.frames, mixup, processes)
+                style = chance.style(state.step, recipe.batch, recipe.augment.mix_style, device)
+                frames = _blended(recipe, own.frames, mixup, style, processes)
 
                 chance.seed_network(state.step)
                 with torch.autocast(kind, PRECISIONS[recipe.precision], enabled=recipe.precision != "fp32"):
@@ -229,14 +231,15 @@ def _train(  # noqa: PLR0912, PLR0915  # read top to bottom, it is the training
     return DistillReport(recipe.steps, state.step, len(corpus.paths), len(corpus.skipped), loss_now, seconds)
 
 
-def _blended(recipe: Recipe, frames: Tensor, mixup: Mixup | None, processes: Processes) -> Tensor:
+def _blended(recipe: Recipe, frames: Tensor, mixup: Mixup | None, style: Mixup | None, processes: Processes) -> Tensor:
     """This process's part of the batch, of which any clip may be blended with any other."""
-    if mixup is None:
+    if mixup is None and style is None:
         return frames
     everyones = processes.gather(frames)
-    if recipe.augment.mixup_energy:
-        return processes.own(sounds_together(everyones, mixup, recipe.mel))
-    return processes.own(mixup.blend(everyones))
+    if mixup is not None:
+        together = recipe.augment.mixup_energy
+        everyones = sounds_together(everyones, mixup, recipe.mel) if together else mixup.blend(everyones)
+    return processes.own(everyones if style is None else in_style(everyones, style))
 
 
 def _loss(recipe: Recipe, outputs: Tensor, targets: Tensor, clusters: Tensor | None, mixup: Mixup | None) -> Tensor:

@@ -100,6 +100,7 @@ class AugmentSettings:
         roll_seconds: clips are shifted in a circle by up to so much either way.
         gain_db: clips are made louder by so much, from and to.
         colour_db: standard deviation of a smooth curve over frequency, as of another microphone; 0 for none.
+        mix_style: share of the clips whose bands get means and deviations of another clip's, more or less.
         background: share of the clips that are mixed with another one of the backgrounds.
         background_snr_db: at which ratio, from and to.
     """
@@ -110,6 +111,7 @@ class AugmentSettings:
     roll_seconds: float = 0.0
     gain_db: Range = (0.0, 0.0)
     colour_db: float = 0.0
+    mix_style: float = 0.0
     background: float = 0.0
     background_snr_db: Range = (5.0, 30.0)
 
@@ -118,8 +120,8 @@ class AugmentSettings:
             raise ValueError(
                 f"need mixup, roll_seconds, colour_db >= 0, got {self.mixup}, {self.roll_seconds}, {self.colour_db}"
             )
-        if not 0 <= self.background <= 1:
-            raise ValueError(f"need 0 <= background <= 1, got {self.background}")
+        if not (0 <= self.background <= 1 and 0 <= self.mix_style <= 1):
+            raise ValueError(f"need background and mix_style from 0 to 1, got {self.background} and {self.mix_style}")
         for key, (low, high) in {"gain_db": self.gain_db, "background_snr_db": self.background_snr_db}.items():
             if not -math.inf < low <= high < math.inf:
                 raise ValueError(f"{key}: need two numbers that do not fall, got {low} and {high}")

@@ -129,9 +129,12 @@ class TestChance:
         chance = Chance(0)
         drawn = [chance.of_clip(draw).random() for draw in range(5)]
         mixed = chance.mixup(0, 4, 0.3, "cpu")
+        style = chance.style(0, 4, 1.0, "cpu")
         assert mixed is not None
-        assert len({*drawn, Chance(1).of_clip(0).random(), float(mixed.weight[0])}) == 7
+        assert style is not None
+        assert len({*drawn, Chance(1).of_clip(0).random(), float(mixed.weight[0]), float(style.weight[0])}) == 8
         assert chance.mixup(0, 4, 0.0, "cpu") is None
+        assert chance.style(0, 4, 0.0, "cpu") is None
 
     def test_network_draws_the_same_at_the_same_step(self) -> None:
         with torch.random.fork_rng():

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.training.parts_distill import RUN, losses, recipe_file, sources, tensors
+from tests.training.parts_distill import RECIPE, RUN, losses, recipe_file, sources, tensors
 from tests.training.parts_embeddings import ROOT
 from training.distill import distill
 from training.losses import LossSettings
@@ -50,14 +51,15 @@ def train_as_two(folder: Path, out: Path, stop_after: int) -> None:
     assert done.stdout.count(str(out)) == 1, done.stdout
 
 
-@pytest.mark.parametrize(("loss", "stop_after"), [("contrastive", 0), ("hybrid", 4)])
-def test_two_processes_have_the_losses_of_one(tmp_path: Path, loss: str, stop_after: int) -> None:
-    """With draws by cluster, mixup, masks, dropout, batch norm, clipping and average, all as they are trained with.
+@pytest.mark.parametrize(("loss", "styles", "stop_after"), [("contrastive", 0.5, 0), ("hybrid", 0.0, 4)])
+def test_two_processes_have_the_losses_of_one(tmp_path: Path, loss: str, styles: float, stop_after: int) -> None:
+    """With draws by cluster, mixup, styles, masks, dropout, batch norm, clipping and average, as they are trained with.
 
     Where two stop, one goes on.
     """
     data = sources(tmp_path / "data")
-    recipe = load_recipe(str(recipe_file(tmp_path, loss=LossSettings(loss))))
+    augment = replace(RECIPE.augment, mix_style=styles)
+    recipe = load_recipe(str(recipe_file(tmp_path, loss=LossSettings(loss), augment=augment)))
     distill(recipe, data, tmp_path / "one", RUN)
     train_as_two(tmp_path, tmp_path / "two", stop_after)
     distill(recipe, data, tmp_path / "two", RUN)

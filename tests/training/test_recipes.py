@@ -133,6 +133,7 @@ def test_every_recipe_has_a_fingerprint_of_its_own() -> None:
         ("sampling.balance=1.5", "sampling: need draws >= 1, 0 <= balance <= 1 and label_offset >= 0, got 100000, 1.5"),
         ("augment.gain_db=[3, -3]", "augment: gain_db: need two numbers that do not fall, got 3.0 and -3.0"),
         ("augment.mixup=-1", "augment: need mixup, roll_seconds, colour_db >= 0"),
+        ("augment.mix_style=1.5", "augment: need background and mix_style from 0 to 1, got 0.0 and 1.5"),
         ("augment.masks.frames=-1", "augment: masks: masks must not be negative"),
         ("mel.hop=0", "mel: need 0 < hop <= n_fft, got hop=0"),
         ("labels.loss=bce", "need either the tables 'teacher' and 'loss', or the table 'labels'"),
