@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.mixup import Mixup
+from training.mixup import Mixup, with_partners
 
 _LEAST_DEVIATION = 1e-3
 
@@ -37,5 +37,4 @@ def draw_style(
     if not (0 <= share <= 1 and alpha > 0):
         raise ValueError(f"need a share from 0 to 1 and alpha > 0, got {share} and {alpha}")
     kept = np.where(rng.random(batch) < share, rng.beta(alpha, alpha, size=batch), 1.0).astype(np.float32)
-    partner = torch.from_numpy(rng.permutation(batch))
-    return Mixup(partner.to(device), torch.from_numpy(kept).to(device))
+    return with_partners(rng, kept, device)

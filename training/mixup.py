@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -55,5 +56,10 @@ def draw_mixup(rng: np.random.Generator, batch: int, alpha: float = 0.3, device:
     if alpha <= 0:
         raise ValueError(f"need alpha > 0, got {alpha}")
     share = rng.beta(alpha, alpha, size=batch).astype(np.float32)
-    partner = torch.from_numpy(rng.permutation(batch))
-    return Mixup(partner.to(device), torch.from_numpy(np.maximum(share, 1 - share)).to(device))
+    return with_partners(rng, np.maximum(share, 1 - share), device)
+
+
+def with_partners(rng: np.random.Generator, weight: NDArray[np.float32], device: str | torch.device = "cpu") -> Mixup:
+    """Draw a partner for each row of a batch, of which so much is its own, [b] in 0..1."""
+    partner = torch.from_numpy(rng.permutation(len(weight)))
+    return Mixup(partner.to(device), torch.from_numpy(weight).to(device))
