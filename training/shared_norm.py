@@ -21,8 +21,8 @@ class SharedBatchNorm(nn.Module):
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
-        if not norm.affine or norm.momentum is None or norm.running_mean is None or norm.running_var is None:
-            raise ValueError("need a batch norm with weights, momentum and running statistics")
+        if norm.momentum is None or norm.running_mean is None or norm.running_var is None:
+            raise ValueError("need a batch norm with momentum and running statistics")
         self.eps, self.momentum = norm.eps, norm.momentum
         self.weight, self.bias = norm.weight, norm.bias
         self.running_mean: Tensor
@@ -44,9 +44,9 @@ class SharedBatchNorm(nn.Module):
         centred = y - mean[:, None, None]
         variance = _total(centred.square().sum((0, 2, 3))) / count
         self._remember(mean.detach(), variance.detach() * count / max(count - 1, 1))
-        scaled: Tensor = (
-            centred * (self.weight / (variance + self.eps).sqrt())[:, None, None] + self.bias[:, None, None]
-        )
+        scaled: Tensor = centred / (variance + self.eps).sqrt()[:, None, None]
+        if self.weight is not None:
+            scaled = scaled * self.weight[:, None, None] + self.bias[:, None, None]
         return scaled.to(x.dtype)
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ from ssondo_stream.students.heads import ColumnTagger, MLPHead, classifier
 from ssondo_stream.students.layers import Backbone
 from ssondo_stream.students.mobilenetv3 import MobileNetV3
 from ssondo_stream.students.resnet import ResNet
+from ssondo_stream.students.textured import TexturedMobileNetV3
 
 
 def mn10() -> MobileNetV3:
@@ -33,6 +34,7 @@ def eres2net() -> ERes2Net:
 
 ARCHITECTURES: dict[str, type[Backbone]] = {
     "mobilenetv3": MobileNetV3,
+    "textured_mobilenetv3": TexturedMobileNetV3,
     "dymn": DyMN,
     "eres2net": ERes2Net,
     "resnet": ResNet,
@@ -72,6 +74,7 @@ __all__ = [
     "MLPHead",
     "MobileNetV3",
     "ResNet",
+    "TexturedMobileNetV3",
     "build",
     "classifier",
     "dymn10",

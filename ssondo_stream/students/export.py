@@ -75,9 +75,11 @@ class _Rest(nn.Module):
 def _turned(student: ColumnTagger) -> ColumnTagger:
     """A copy for maps [batch, channels, columns, bands], in which a stretch of columns is one block of memory.
 
-    Only for networks with local parts, which know no other difference between the axes than their kernels have.
+    Only for networks with local parts, which know no other difference between the axes than their kernels have, and
+    their `time_axis`.
     """
     student = copy.deepcopy(student)
+    student.backbone.time_axis = 2
     for conv in student.backbone.modules():
         if isinstance(conv, nn.Conv2d):
             conv.weight = nn.Parameter(conv.weight.mT.contiguous())

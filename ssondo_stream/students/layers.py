@@ -47,11 +47,13 @@ class Backbone(nn.Module, ABC):
         dim: channels of the last feature map.
         embedding_dim: width of the embedding.
         column_frames: frames per column of the last feature map.
+        time_axis: of the maps; 2 where the axes are turned for export.
     """
 
     dim: int
     embedding_dim: int
     column_frames: int = 32
+    time_axis: int = 3
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature map of images [batch, 1, n_mels, time]."""
