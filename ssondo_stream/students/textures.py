@@ -46,7 +46,7 @@ class Textures(nn.Module):
         if CONTEXT_FRAMES % column_frames:
             raise ValueError(f"textures need column_frames that divide {CONTEXT_FRAMES}, got {column_frames}")
         self.count = 3 * (n_mels + _CEPSTRA) + _GROUPS * (len(_RATES) - 1)
-        self._stride, self._audible = column_frames, audible
+        self._n_mels, self._stride, self._audible = n_mels, column_frames, audible
         self.register_buffer("_cosines", _cosines(n_mels), persistent=False)
         self.register_buffer("_groups", _averages(n_mels), persistent=False)
         self.register_buffer("_waves", _waves(), persistent=False)
@@ -55,7 +55,13 @@ class Textures(nn.Module):
         self._waves: Tensor
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Statistics of frames [batch, time, n_mels], a column for every `column_frames` that have begun."""
+        """Statistics of frames [batch, time, n_mels], a column for every `column_frames` that have begun.
+
+        Raises:
+            ValueError: the frames have another number of bands.
+        """
+        if frames.shape[2] != self._n_mels:
+            raise ValueError(f"textures of n_mels = {self._n_mels} were given frames of {frames.shape[2]} bands")
         level = frames.mean((1, 2), keepdim=True)  # far from zero a sum of squares leaves little of a small variance
         whole = (0, self._stride - 1)  # columns
         x = functional.pad((frames - level).transpose(1, 2), whole)

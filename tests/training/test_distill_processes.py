@@ -51,15 +51,26 @@ def train_as_two(folder: Path, out: Path, stop_after: int) -> None:
     assert done.stdout.count(str(out)) == 1, done.stdout
 
 
-@pytest.mark.parametrize(("loss", "styles", "stop_after"), [("contrastive", 0.5, 0), ("hybrid", 0.0, 4)])
-def test_two_processes_have_the_losses_of_one(tmp_path: Path, loss: str, styles: float, stop_after: int) -> None:
+@pytest.mark.parametrize(
+    ("loss", "styles", "architecture", "stop_after"),
+    [
+        ("contrastive", 0.5, "mobilenetv3", 0),
+        ("hybrid", 0.0, "mobilenetv3", 4),
+        ("cosine", 0.0, "textured_mobilenetv3", 0),
+    ],
+)
+def test_two_processes_have_the_losses_of_one(
+    tmp_path: Path, loss: str, styles: float, architecture: str, stop_after: int
+) -> None:
     """With draws by cluster, mixup, styles, masks, dropout, batch norm, clipping and average, as they are trained with.
 
     Where two stop, one goes on.
     """
     data = sources(tmp_path / "data")
     augment = replace(RECIPE.augment, mix_style=styles)
-    recipe = load_recipe(str(recipe_file(tmp_path, loss=LossSettings(loss), augment=augment)))
+    options = {**RECIPE.student.options, **({"n_mels": 128} if architecture.startswith("textured") else {})}
+    student = replace(RECIPE.student, architecture=architecture, options=options)
+    recipe = load_recipe(str(recipe_file(tmp_path, loss=LossSettings(loss), augment=augment, student=student)))
     distill(recipe, data, tmp_path / "one", RUN)
     train_as_two(tmp_path, tmp_path / "two", stop_after)
     distill(recipe, data, tmp_path / "two", RUN)
