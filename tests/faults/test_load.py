@@ -3,7 +3,6 @@
 import asyncio
 import io
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -46,17 +45,6 @@ async def _service(broker: Mosquitto, folder: Path) -> AsyncIterator[Service]:
         await running
 
 
-_LAG_ELSEWHERE = """
-import sys, time
-lags, end = [], time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
-    due = time.monotonic() + 0.01
-    time.sleep(0.01)
-    lags.append(time.monotonic() - due)
-print(sorted(lags)[int(0.99 * len(lags))])
-"""
-
-
 async def _measure_lag(lags: list[float]) -> None:
     """How much later than asked for the loop comes back."""
     while True:
@@ -78,15 +66,11 @@ async def test_200_events_a_second_from_many_sources_all_arrive_and_the_loop_sta
         await until(lambda: "ssondo/pi1/+/event" in broker.log.read_text())
         hearing = Hearing(service.publish, SystemClock())
         probe = asyncio.create_task(_measure_lag(lags))
-        elsewhere = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _LAG_ELSEWHERE, str(seconds), stdout=subprocess.PIPE
-        )
         begun = time.monotonic()
         for number in range(seconds * RATE // 2):
             hearing.hear(f"source{number % SOURCES}")
             await asyncio.sleep(max(0.0, begun + 2 * (number + 1) / RATE - time.monotonic()))
         probe.cancel()
-        machine = float((await elsewhere.communicate())[0])
         await until(lambda: service._spool.depth == 0, 30)
         total = sum(map(len, hearing.sent.values()))
         await until(lambda: arrived.read_bytes().count(b"\n") >= total, 30)
@@ -96,5 +80,4 @@ async def test_200_events_a_second_from_many_sources_all_arrive_and_the_loop_sta
     heard = Heard.of(arrived.read_bytes().splitlines())
     assert total == seconds * RATE
     assert {source: events for source, events in heard.events.items() if source != "demo"} == hearing.sent
-    told = f"median {np.median(lags):.4f} s, most {max(lags):.4f} s; another process {machine:.4f} s"
-    assert np.percentile(lags, 99) <= 0.05 + 2 * machine, told
+    assert np.percentile(lags, 99) <= 0.05, f"median {np.median(lags):.4f} s, most {max(lags):.4f} s"
