@@ -4,8 +4,6 @@ A few hundred clips do not teach a network all that simple statistics of a sound
 statistics travel with the maps of the local part, as the frames that they are of, folded into channels.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,7 +23,7 @@ class TexturedMobileNetV3(MobileNetV3):
     learn. What is usual of them is learnt all the while.
 
     Args:
-        width_mult, reduced_tail, dilated, strides, se_dims, momentum: of the network.
+        width_mult, momentum: of the network; its other options would move its columns, or its gates.
         n_mels: bands of the images, a multiple of 8.
         audible: see `Textures`.
 
@@ -37,28 +35,16 @@ class TexturedMobileNetV3(MobileNetV3):
         self,
         *,
         width_mult: float = 1.0,
-        reduced_tail: bool = False,
-        dilated: bool = False,
-        strides: Sequence[int] = (2, 2, 2, 2),
-        se_dims: str = "c",
         momentum: float = 0.01,
         n_mels: int = 64,
         audible: float = -1.4,
     ) -> None:
-        super().__init__(
-            width_mult=width_mult,
-            reduced_tail=reduced_tail,
-            dilated=dilated,
-            strides=strides,
-            se_dims=se_dims,
-            momentum=momentum,
-        )
+        super().__init__(width_mult=width_mult, momentum=momentum)
         (part,) = super().local_parts()
         self._fold = part.stride
         self.textures = Textures(n_mels, column_frames=self.column_frames, audible=audible)
         self.usual = nn.BatchNorm2d(self.textures.count, affine=False, momentum=_MOMENTUM)
-        self.embedding_dim = self.dim + self.textures.count
-        self.dim = self.embedding_dim
+        self.dim = self.embedding_dim = self.dim + self.textures.count
 
     def local_parts(self) -> tuple[LocalPart, ...]:
         """The layers before the first gate, and beside their maps the frames."""

@@ -40,10 +40,10 @@ def statistics(frames: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def settled(options: dict[str, object] | None = None) -> TexturedMobileNetV3:
+def settled() -> TexturedMobileNetV3:
     """A network that knows what is usual."""
     torch.manual_seed(0)
-    network = TexturedMobileNetV3(**(options or OPTIONS), momentum=0.1).train()  # type: ignore[arg-type]
+    network = TexturedMobileNetV3(**OPTIONS, momentum=0.1).train()
     network.usual.momentum = None  # the mean of what follows
     for seed in range(4):
         network(torch.cat([heard(304, 10 * seed + i) for i in range(8)]).transpose(1, 2).unsqueeze(1))
