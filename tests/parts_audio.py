@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.parts import require
+from tests.parts import PATIENCE, require
 
 ROOT = Path(__file__).parent.parent
 SYSTEM_PYTHON = "/usr/bin/python3"  # GStreamer's bindings come with the system, not with a virtual environment
@@ -54,7 +54,7 @@ class Pulse:
         self._control("unload-module", self._sink)
 
     def play(self, path: Path) -> None:
-        subprocess.run([require("paplay"), str(path)], env=self.environment, check=True, timeout=30)
+        subprocess.run([require("paplay"), str(path)], env=self.environment, check=True, timeout=PATIENCE * 30)
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -63,11 +63,16 @@ class Pulse:
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(PATIENCE * 10)
 
     def _control(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [require("pactl"), *command], env=self.environment, capture_output=True, text=True, timeout=10, check=False
+            [require("pactl"), *command],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * 10,
+            check=False,
         )
 
 
@@ -177,9 +182,9 @@ def pitch(samples: NDArray[np.float32], sample_rate: int) -> float:
 def wait_until(
     ready: Callable[[], bool], seconds: float = 15.0, explain: Callable[[], object] = lambda: "nothing"
 ) -> None:
-    """Looks again and again, for no longer than so many seconds."""
-    end = time.monotonic() + seconds
+    """Looks again and again, patiently, for what takes so many seconds."""
+    end = time.monotonic() + PATIENCE * seconds
     while not ready():
         if time.monotonic() > end:
-            pytest.fail(f"not within {seconds:g} s: {explain()}")
+            pytest.fail(f"not within {PATIENCE * seconds:g} s: {explain()}")
         time.sleep(0.02)

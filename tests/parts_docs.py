@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.parts import free_port
+from tests.parts import PATIENCE, free_port
 
 ROOT = Path(__file__).parents[1]
 FOREVER = re.compile(r"^(make run|\.venv/bin/ssondo-monitor run)\b")
@@ -67,7 +67,7 @@ def anchors(document: Path) -> set[str]:
 def files() -> list[str]:
     """What a clone would hold, once everything here is committed."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=30).stdout
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=PATIENCE * 30).stdout
     return [name for name in listed.splitlines() if (ROOT / name).is_file()]
 
 
@@ -102,7 +102,7 @@ class Clone:
     def _make_environment(self) -> None:
         """What setup.sh makes, with the packages of the environment that runs the tests instead of the registry's."""
         venv = self.folder / ".venv"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=60)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=PATIENCE * 60)
         (site,) = venv.glob("lib/python*/site-packages")
         packages = [path for path in sys.path if path.endswith("site-packages")]
         (site / "clone.pth").write_text("\n".join([str(self.folder), *packages]) + "\n")
@@ -162,10 +162,10 @@ class Clone:
 
     def wait(self, page: str, seconds: float = 60) -> None:
         """Wait until a page says 200."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE * seconds
         while time.monotonic() < deadline and self.service and self.service.poll() is None:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{page}", timeout=5):
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{page}", timeout=PATIENCE * 5):
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.1)
@@ -181,7 +181,7 @@ class Clone:
             for number in (signal.SIGINT, signal.SIGKILL):
                 with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                     os.killpg(self.service.pid, number)
-                    self.service.wait(15)
+                    self.service.wait(PATIENCE * 15)
             self.service = None
 
 

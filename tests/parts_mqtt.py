@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiomqtt
 
-from tests.parts import free_port, require
+from tests.parts import PATIENCE, free_port, require, within
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Mosquitto:
 
     async def start(self) -> None:
         process = self._spawn()
-        async with asyncio.timeout(10):
+        async with within(10):
             while not all([await _listens(self.address, port) for port in self._ports]):
                 if process.poll() is not None:
                     raise RuntimeError(f"mosquitto ended: {self.log.read_text()}")
@@ -142,7 +142,7 @@ class Mosquitto:
         if self._process is not None:
             self.thaw()
             self._process.send_signal(number)
-            self._process.wait(timeout=5)
+            self._process.wait(PATIENCE * 5)
             self._process = None
 
     async def __aenter__(self) -> "Mosquitto":
@@ -182,7 +182,7 @@ class Inbox:
 
     async def until(self, done: Callable[["Inbox"], bool], seconds: float = 10.0) -> None:
         """Wait until what has arrived is enough."""
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             while not done(self):
                 self._arrived.clear()
                 await self._arrived.wait()

@@ -12,6 +12,7 @@ from monitor.backoff import Backoff
 from monitor.clock import Clock, SystemClock
 from monitor.config import MqttSettings
 from monitor.mqtt import MqttSink
+from tests.parts import within
 from tests.parts_mqtt import Authority, Mosquitto
 
 EVENTS = "ssondo/pi1/yard/event"
@@ -32,13 +33,13 @@ async def running(sink: MqttSink) -> AsyncIterator[MqttSink]:
         yield sink
     finally:
         await sink.close()
-        async with asyncio.timeout(5):
+        async with within(5):
             await task
 
 
 @asynccontextmanager
 async def connected(port: int, **settings: Any) -> AsyncIterator[MqttSink]:
-    async with running(mqtt_sink(port, **settings)) as sink, asyncio.timeout(20):
+    async with running(mqtt_sink(port, **settings)) as sink, within(20):
         await sink.ready()
         yield sink
 
@@ -52,7 +53,7 @@ async def first_failure(sink: MqttSink, seconds: float = 15.0) -> str:
 
 
 async def until(done: Callable[[], bool], seconds: float = 15.0) -> None:
-    async with asyncio.timeout(seconds):
+    async with within(seconds):
         while not done():  # noqa: ASYNC110  # what is waited for has no event to wait on
             await asyncio.sleep(0.01)
 

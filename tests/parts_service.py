@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.parts import free_port
+from tests.parts import PATIENCE, free_port
 
-PATIENCE = 30.0
+READY_SECONDS = 30.0
 
 
 class Service:
@@ -29,7 +29,7 @@ class Service:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=PATIENCE * 5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -39,9 +39,9 @@ class Service:
         lines = [line for line in self.get("/metrics")[1].splitlines() if not line.startswith("#")]
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
-    def wait(self, condition: Callable[["Service"], bool], what: str, patience: float = PATIENCE) -> None:
+    def wait(self, condition: Callable[["Service"], bool], what: str, seconds: float = READY_SECONDS) -> None:
         """Wait until something holds; fails with the log when it does not."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + PATIENCE * seconds
         while time.monotonic() < deadline:
             try:
                 if condition(self):
@@ -51,7 +51,7 @@ class Service:
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
-        raise AssertionError(f"not within {patience:g} s: {what}\n{self.log()}")
+        raise AssertionError(f"not within {PATIENCE * seconds:g} s: {what}\n{self.log()}")
 
     def ready(self) -> bool:
         """Whether /ready says so."""
@@ -65,10 +65,10 @@ class Service:
         """What it wrote to standard output."""
         return (self.folder / "stdout").read_text()
 
-    def stop(self, number: int = signal.SIGTERM, patience: float = 10.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 10.0) -> int:
         """Signal it and wait for its end; return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(patience)
+        return self.process.wait(PATIENCE * seconds)
 
 
 @contextmanager

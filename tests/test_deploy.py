@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from monitor.sources.demo import SAMPLE_RATE, Synthesis
 from monitor.sources.devices import has_microphone
-from tests.parts import free_port, require
+from tests.parts import PATIENCE, free_port, require
 from tests.parts_docs import ROOT, Block, Clone, blocks, clone
 
 RUN = ["quick-start.md", "troubleshooting.md", "privacy.md", "tuning.md"]
@@ -178,7 +178,7 @@ def answered(address: str, query: str, labels: set[str]) -> dict[str, list[tuple
         span = {"start": now - 60, "end": now, "step": STEP_SECONDS}
         with suppress(urllib.error.URLError, ConnectionError):
             url = f"{address}/api/v1/query_range?{urllib.parse.urlencode({'query': query, **span})}"
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=PATIENCE * 5) as answer:
                 result = json.load(answer)["data"]["result"]
             found = {one["metric"]["label"]: [(float(at), float(y)) for at, y in one["values"]] for one in result}
             if labels <= {label for label, points in found.items() if max(y for _, y in points) > 0}:

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from monitor.config_loading import load_settings
+from tests.parts import PATIENCE
 from tests.parts_checkpoints import noise, write_checkpoint, write_head
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,9 @@ def block(language: str, containing: str) -> str:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] in ("devices", "check")], ids=" ".join)
 def test_command_that_needs_nothing_else_runs(command: list[str]) -> None:
-    subprocess.run([sys.executable, "-m", "monitor", *command], cwd=ROOT, check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-m", "monitor", *command], cwd=ROOT, check=True, capture_output=True, timeout=PATIENCE * 60
+    )
 
 
 def test_replay_draws_the_picture_that_was_asked_for(tmp_path: Path) -> None:
@@ -39,13 +42,18 @@ def test_replay_draws_the_picture_that_was_asked_for(tmp_path: Path) -> None:
     soundfile.write(tmp_path / sound, np.zeros(40_000, np.float32), 32_000)
     run = [sys.executable, "-m", "monitor", *command]
     environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    subprocess.run(run, cwd=tmp_path, env=environ, check=True, capture_output=True, timeout=60)
+    subprocess.run(run, cwd=tmp_path, env=environ, check=True, capture_output=True, timeout=PATIENCE * 60)
     assert (tmp_path / picture).stat().st_size > 10_000
 
 
 def test_every_command_is_one_that_exists() -> None:
     offered = subprocess.run(
-        [sys.executable, "-m", "monitor", "--help"], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "monitor", "--help"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 60,
     ).stdout
     assert {command[0] for command in COMMANDS} <= set(re.findall(r"^  (\w+)", offered, re.M))
 
@@ -81,7 +89,7 @@ def test_own_checkpoint_is_converted_and_heard_by(tmp_path: Path) -> None:
     (bundle,) = re.findall(r"^SSONDO_MODEL__BUNDLE=(\S+) \.venv/bin/ssondo-monitor replay yard.flac", README, re.M)
     for line, extra in ((command, {}), (["replay", "yard.flac"], {"SSONDO_MODEL__BUNDLE": bundle})):
         run = [sys.executable, "-m", "monitor", *line]
-        subprocess.run(run, cwd=tmp_path, env=environ | extra, check=True, capture_output=True, timeout=120)
+        subprocess.run(run, cwd=tmp_path, env=environ | extra, check=True, capture_output=True, timeout=PATIENCE * 120)
 
 
 def test_make_offers_what_is_named() -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from tests.parts import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 OURS = 10001
 _CONFIGURATION = {".conf", ".toml", ".yml", ".yaml"}
@@ -119,7 +121,7 @@ class Container:
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(PATIENCE * 10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tests.parts import free_port, require
+from tests.parts import PATIENCE, free_port, require
 from tests.parts_service import Service, running
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "prometheus"
@@ -115,7 +115,7 @@ class Prometheus:
     def get(self, path: str, **parameters: object) -> object:
         """The data of an answer of its API."""
         url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(parameters, doseq=True)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE * 10) as answer:
             return json.load(answer)["data"]
 
     def now(self, expression: str) -> Series:
@@ -131,7 +131,7 @@ class Prometheus:
 
 def wait(found: Callable[[], Series], what: str, seconds: float) -> Series:
     """Poll until something is found; fails with what was looked for."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE * seconds
     while time.monotonic() < deadline:
         with suppress(urllib.error.URLError, ConnectionError):
             if series := found():

@@ -1,6 +1,5 @@
 """compose.yaml: what it promises, and its monitor, broker and Prometheus run together from what it mounts."""
 
-import asyncio
 import json
 import os
 import re
@@ -21,7 +20,7 @@ import pytest
 from tests.deploy.parts_compose import ROOT, Container, as_user, checkout, compose, open_folder
 from tests.deploy.parts_dockerfile import Image, here
 from tests.deploy.parts_fleet import listens
-from tests.parts import free_port, require
+from tests.parts import PATIENCE, free_port, require, within
 from tests.parts_mqtt_sink import until
 
 FOLDER = ROOT / "deploy" / "container"
@@ -168,7 +167,7 @@ async def client(made: Path, port: int, user: str) -> AsyncIterator[aiomqtt.Clie
 
 
 def ask(port: int, path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE * 5) as answer:
         return json.loads(answer.read())
 
 
@@ -201,7 +200,7 @@ async def test_monitor_broker_and_prometheus_work_together(made: Path, image: Im
             await reader.subscribe("ssondo/#", qos=1)
             await home.publish("ssondo/other/yard/event", b"forged", qos=1)
             topics = set()
-            async with asyncio.timeout(60):
+            async with within(60):
                 while "ssondo/home/demo/availability" not in topics:
                     topics.add(str((await anext(reader.messages)).topic))
         assert all(topic.startswith("ssondo/home/") for topic in topics)

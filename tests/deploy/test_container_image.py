@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.deploy.parts_compose import as_user
 from tests.deploy.parts_dockerfile import FILE, ROOT, Image, here, stages
-from tests.parts import free_port
+from tests.parts import PATIENCE, free_port
 from tests.parts_service import Service
 
 DEMO = '[{"kind": "demo", "name": "demo"}]'
@@ -54,7 +54,9 @@ def health(image: Image, port: int) -> "subprocess.CompletedProcess[str]":
     assert check[0] == "python"
     command[0] = str(image.root / "opt/ssondo-monitor/bin/python")
     own = environ(image, SSONDO_HTTP__PORT=str(port))
-    return subprocess.run(command, env=own, capture_output=True, text=True, timeout=30, check=False, **as_user())
+    return subprocess.run(
+        command, env=own, capture_output=True, text=True, timeout=PATIENCE * 30, check=False, **as_user()
+    )
 
 
 def tree(root: Path) -> dict[str, tuple[int, int]]:
@@ -97,7 +99,7 @@ def test_health_check_fails_where_nothing_answers(image: Image) -> None:
 
 def test_a_container_without_settings_says_what_it_needs(image: Image, tmp_path: Path) -> None:
     with started(image, tmp_path) as service:
-        assert service.process.wait(30) == 2
+        assert service.process.wait(PATIENCE * 30) == 2
         assert "set [mqtt] host" in service.log()
 
 

@@ -15,6 +15,7 @@ from monitor.clock import SystemClock
 from monitor.homeassistant import object_id
 from monitor.mqtt import MqttSink
 from tests.deploy.parts_fleet import BROKER, Fleet, broker_of, fleet
+from tests.parts import within
 from tests.parts_events import event
 from tests.parts_mqtt_sink import first_failure, running, until
 
@@ -33,7 +34,7 @@ def sink(of: Fleet, name: str, **settings: object) -> MqttSink:
 
 @asynccontextmanager
 async def online(of: Fleet, name: str, **settings: object) -> AsyncIterator[MqttSink]:
-    async with running(sink(of, name, **settings)) as up, asyncio.timeout(30):
+    async with running(sink(of, name, **settings)) as up, within(30):
         await up.ready()
         yield up
 
@@ -51,7 +52,7 @@ async def test_a_sensor_publishes_by_its_certificate_alone(made: Fleet) -> None:
     async with broker_of(made), made.reader() as reader, online(made, "pi1") as first:
         await reader.subscribe("ssondo/#", qos=1)
         await first.send(event())
-        async with asyncio.timeout(20):
+        async with within(20):
             heard = [await anext(reader.messages) for _ in range(2)]
     assert {str(message.topic) for message in heard} == {"ssondo/pi1/availability", "ssondo/pi1/yard/event"}
 
@@ -61,7 +62,7 @@ async def test_another_sensors_topics_are_denied_and_it_is_told(made: Fleet) -> 
         await reader.subscribe("ssondo/#", qos=1)
         await second.publish("ssondo/pi1/yard/event", b"forged", qos=1)
         await second.publish("ssondo/pi2/yard/event", b"own", qos=1)
-        async with asyncio.timeout(20):
+        async with within(20):
             message = await anext(reader.messages)
     assert (str(message.topic), message.payload) == ("ssondo/pi2/yard/event", b"own")
 
@@ -94,7 +95,7 @@ async def test_a_password_serves_where_there_is_no_certificate(made: Fleet) -> N
         await reader.subscribe("ssondo/#", qos=1)
         await third.publish("ssondo/pi1/yard/event", b"forged", qos=1)
         await third.publish("ssondo/pi3/yard/event", b"own", qos=1)
-        async with asyncio.timeout(20):
+        async with within(20):
             assert str((await anext(reader.messages)).topic) == "ssondo/pi3/yard/event"
 
 
@@ -119,7 +120,7 @@ async def test_an_announcement_is_allowed_for_the_sources_that_were_named(made: 
         await home.subscribe("homeassistant/#", qos=1)
         for source in ("elsewhere", "yard", "street.west"):
             await first.publish(f"homeassistant/device/{object_id('pi1', source)}/config", b"{}", qos=1)
-        async with asyncio.timeout(20):
+        async with within(20):
             topics = [str((await anext(home.messages)).topic) for _ in range(2)]
     assert topics == ["homeassistant/device/pi1_yard/config", "homeassistant/device/pi1_street-west/config"]
 

@@ -16,6 +16,7 @@ import pytest
 from jsonschema import ValidationError
 
 from monitor.events import PROPERTIES
+from tests.parts import PATIENCE
 from tests.parts_mqtt import Mosquitto
 from tests.parts_schema import DOCS, SCHEMAS, check_message
 from tests.parts_service import Service, running
@@ -173,7 +174,7 @@ class Command:
         return self.out.read_text(encoding="utf-8").splitlines()
 
     def until(self, enough: Callable[[Lines], bool], seconds: float = 120.0) -> None:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE * seconds
         while not enough(self.printed()):
             assert time.monotonic() < deadline, f"{self.line} printed {self.printed()}"
             time.sleep(0.05)
@@ -181,7 +182,7 @@ class Command:
     def end(self) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
-        self._process.wait(10)
+        self._process.wait(PATIENCE * 10)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.parts_broker import EVENTS, Gate, Heard, command, spooled
+from tests.parts import within
 from tests.parts_mqtt import Inbox, Mosquitto, subscriber
 from tests.parts_mqtt_sink import broker
 
@@ -24,7 +25,7 @@ class Round:
     async def __aenter__(self) -> "Round":
         self._process = await asyncio.create_subprocess_exec(*self._command, stdout=subprocess.PIPE)
         assert self._process.stdout
-        async with asyncio.timeout(60):
+        async with within(60):
             self.lines.append(await self._process.stdout.readline())
         assert self.lines == [b"ready\n"]
         self._reading = asyncio.create_task(self._read(self._process.stdout))
@@ -38,7 +39,7 @@ class Round:
 
     async def ended(self) -> None:
         """Once it has nothing left to deliver."""
-        async with asyncio.timeout(60):
+        async with within(60):
             await self._process.wait()
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
@@ -62,7 +63,7 @@ async def _kill_rounds(broker: Mosquitto, folder: Path, rounds: int, seed: int) 
                 await asyncio.sleep(chance.uniform(0.05, 0.6))
                 if number % 2:
                     broker.kill()
-                    async with asyncio.timeout(10):
+                    async with within(10):
                         await inbox.ended.wait()
                     await asyncio.sleep(chance.uniform(0.0, 0.3))
             gate.shut()

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import random
-import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -14,6 +13,7 @@ import pytest
 
 from monitor.clock import SystemClock
 from monitor.spool import Spool
+from tests.parts import stopwatch
 from tests.parts_mqtt import Inbox, Mosquitto, subscriber
 from tests.parts_mqtt_sink import broker
 from tests.parts_service import Service, running
@@ -30,8 +30,8 @@ def to_broker(broker: Mosquitto) -> str:
 
 def _terminate(service: Service) -> tuple[int, float]:
     """Exit code, and how many seconds it took."""
-    begun = time.monotonic()
-    return service.stop(), time.monotonic() - begun
+    with stopwatch() as seconds:
+        return service.stop(), seconds()
 
 
 def _left(folder: Path) -> list[dict[str, object]]:

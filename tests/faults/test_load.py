@@ -45,27 +45,31 @@ async def _service(broker: Mosquitto, folder: Path) -> AsyncIterator[Service]:
         await running
 
 
-async def _measure_lag(lags: list[float]) -> None:
-    """How much later than asked for the loop comes back."""
+async def _measure_lag(lags: list[float], busy: list[float]) -> None:
+    """How much later than asked for the loop comes back, and how long it has computed meanwhile."""
     while True:
-        due = time.monotonic() + 0.01
+        due, computed = time.monotonic() + 0.01, time.thread_time()
         await asyncio.sleep(0.01)
         lags.append(time.monotonic() - due)
+        busy.append(time.thread_time() - computed)
 
 
-@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "seconds, alone", [(5, False), pytest.param(60, True, marks=pytest.mark.soak, id="60 s, alone on the machine")]
+)
 async def test_200_events_a_second_from_many_sources_all_arrive_and_the_loop_stays_free(
-    broker: Mosquitto, tmp_path: Path, seconds: int
+    broker: Mosquitto, tmp_path: Path, seconds: int, alone: bool
 ) -> None:
     arrived = tmp_path / "arrived"
     command = [require("mosquitto_sub"), "-p", str(broker.port), "-q", "1", "-t", "ssondo/pi1/+/event"]
     lags: list[float] = []
+    busy: list[float] = []
     async with _service(broker, tmp_path / "state") as service:
         with arrived.open("wb") as out:
             listener = await asyncio.create_subprocess_exec(*command, stdout=out, stderr=subprocess.DEVNULL)
         await until(lambda: "ssondo/pi1/+/event" in broker.log.read_text())
         hearing = Hearing(service.publish, SystemClock())
-        probe = asyncio.create_task(_measure_lag(lags))
+        probe = asyncio.create_task(_measure_lag(lags, busy))
         begun = time.monotonic()
         for number in range(seconds * RATE // 2):
             hearing.hear(f"source{number % SOURCES}")
@@ -80,4 +84,6 @@ async def test_200_events_a_second_from_many_sources_all_arrive_and_the_loop_sta
     heard = Heard.of(arrived.read_bytes().splitlines())
     assert total == seconds * RATE
     assert {source: events for source, events in heard.events.items() if source != "demo"} == hearing.sent
-    assert np.percentile(lags, 99) <= 0.05, f"median {np.median(lags):.4f} s, most {max(lags):.4f} s"
+    assert np.percentile(busy, 99) <= 0.05, f"median {np.median(busy):.4f} s, most {max(busy):.4f} s"
+    if alone:
+        assert np.percentile(lags, 99) <= 0.05, f"median {np.median(lags):.4f} s, most {max(lags):.4f} s"

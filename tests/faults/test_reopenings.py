@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pytest
 
 from tests.faults.reopening import EVERY
-from tests.parts import free_port
+from tests.parts import PATIENCE, free_port
 from tests.parts_audio import ROOT, Pulse, pulse, rtsp_tone, wait_until
 
 __all__ = ["pulse"]
@@ -22,8 +22,9 @@ GROWN_MB = 2.0
 
 def _reopen(settings: Mapping[str, object], times: int, environment: Mapping[str, str]) -> list[dict[str, float]]:
     command = [sys.executable, "-m", "tests.faults.reopening", json.dumps({"name": "yard", **settings}), str(times)]
+    limit = PATIENCE * (2.0 * times + 60)
     done = subprocess.run(
-        command, cwd=ROOT, env=dict(environment), capture_output=True, text=True, timeout=2.0 * times + 60, check=False
+        command, cwd=ROOT, env=dict(environment), capture_output=True, text=True, timeout=limit, check=False
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import aiomqtt
@@ -16,7 +16,7 @@ from monitor.clock import SystemClock
 from monitor.config import MqttSettings
 from monitor.errors import ConfigError
 from monitor.mqtt import MqttSink
-from tests.parts import free_port
+from tests.parts import free_port, stopwatch, within
 from tests.parts_events import event
 from tests.parts_mqtt import subscriber
 
@@ -141,15 +141,14 @@ async def test_broker_is_quiet_and_leaves_no_files(
 
 async def test_stop_is_bounded_while_clients_are_connected() -> None:
     number = free_port()
-    async with asyncio.timeout(10):
-        async with embedded_broker(number):
+    with ExitStack() as stack:
+        async with within(10), embedded_broker(number):
             clients = [aiomqtt.Client("127.0.0.1", number, identifier=f"client {n}") for n in range(5)]
             for client in clients:
                 await client.__aenter__()
                 await client.subscribe("#")
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-        assert loop.time() - began < 3
+            seconds = stack.enter_context(stopwatch())
+        assert seconds() < 3
     for client in clients:
         with suppress(aiomqtt.MqttError):
             await client.__aexit__(None, None, None)

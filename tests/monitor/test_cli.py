@@ -9,6 +9,7 @@ import pytest
 
 from monitor.config_loading import load_settings
 from ssondo_stream.bundle import Label, StudentSpec, list_bundles, save_bundle
+from tests.parts import PATIENCE
 
 COMMANDS = ("run", "replay", "devices", "check", "models", "version")
 
@@ -135,7 +136,7 @@ def test_reader_that_leaves_early_causes_no_traceback(tmp_path: Path) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=30) == 1
+        assert process.wait(PATIENCE * 30) == 1
 
 
 @pytest.mark.parametrize(

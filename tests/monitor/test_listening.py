@@ -14,6 +14,7 @@ from monitor.errors import CaptureError
 from monitor.listening import MARGIN_SECONDS, Interruption
 from monitor.sources.feed import Feed
 from ssondo_stream.types import AudioBlock
+from tests.parts import within
 from tests.parts_listening import RATE, Opening, Stage
 
 STEADY = [(start, 100) for start in range(0, 1_000, 100)]  # a second
@@ -156,7 +157,7 @@ async def test_a_source_that_gives_no_samples_is_closed_and_opened_again() -> No
     stage = Stage(Opening([(0, 100)], hangs=True), Opening(STEADY), silence_seconds=0.05)
     task = asyncio.create_task(stage.collect())
     await stage.clock.advance(0.1)
-    async with asyncio.timeout(5):
+    async with within(5):
         await stage.observed.down.wait()
         await stage.clock.advance(0)
     assert stage.source.closed == 1
@@ -171,7 +172,7 @@ async def test_silence_is_told_before_the_source_is_closed() -> None:
     stage = Stage(Opening([(0, 100)], hangs=True, closes_in=9), silence_seconds=0.05)
     task = asyncio.create_task(stage.collect())
     await stage.clock.advance(0.1)
-    async with asyncio.timeout(5):
+    async with within(5):
         await stage.observed.down.wait()
     assert (stage.source.closed, stage.observed.states[-1]) == (0, (False, False, "no samples for 0.05 s"))
     await stage.clock.advance(9)

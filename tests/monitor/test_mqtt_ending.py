@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.parts import free_port
+from tests.parts import free_port, within
 from tests.parts_mqtt import Mosquitto, subscriber
 from tests.parts_mqtt_sink import broker, mqtt_sink
 
@@ -36,7 +36,7 @@ async def test_broker_says_offline_for_a_process_that_was_killed(broker: Mosquit
             sys.executable, "-c", CHILD, str(broker.port), stdout=subprocess.PIPE
         )
         assert child.stdout is not None
-        async with asyncio.timeout(20):
+        async with within(20):
             assert await child.stdout.readline() == b"ready\n"
         await inbox.see("ssondo/pi1/availability", b"online")
         child.send_signal(signal.SIGKILL)
@@ -71,7 +71,7 @@ async def test_ending_is_bounded_when_the_broker_hangs(broker: Mosquitto, backlo
     if backlog:
         sink.retain("large", bytes(backlog))
         await asyncio.sleep(0.2)  # the kernel takes what it can
-    async with asyncio.timeout(4):
+    async with within(4):
         if way == "close":
             await sink.close()
         else:
@@ -83,6 +83,6 @@ async def test_closing_before_a_connection_ends_the_run() -> None:
     sink = mqtt_sink(free_port())
     task = asyncio.create_task(sink.run())
     await asyncio.sleep(0)
-    async with asyncio.timeout(3):
+    async with within(3):
         await sink.close()
         await task

@@ -1,6 +1,5 @@
 """Streams from real servers on loopback, that end, stall and change."""
 
-import asyncio
 import signal
 import subprocess
 import threading
@@ -19,7 +18,7 @@ from monitor.clock import SystemClock
 from monitor.config import NetworkSettings
 from monitor.errors import CaptureError
 from monitor.sources.network import NetworkSource, redact
-from tests.parts import free_port, require
+from tests.parts import PATIENCE, free_port, require, within
 from tests.parts_audio import ear, http_tone, pitch, rtsp_tone
 
 
@@ -77,7 +76,7 @@ async def failure_of(url: str) -> CaptureError:
     """Why a stream cannot be heard, or ended."""
     source = NetworkSource(NetworkSettings.model_validate({"name": "yard", **settings(url)}), SystemClock())
     with pytest.raises(CaptureError) as caught:
-        async with asyncio.timeout(10):
+        async with within(10):
             async for _ in source.blocks():
                 pass
     return caught.value
@@ -130,7 +129,9 @@ class QuietHandler(SimpleHTTPRequestHandler):
 def mp3(path: Path, rate: int, channels: int) -> bytes:
     tone = f"sine=frequency=440:sample_rate={rate}:duration=3"
     options = ["-ac", str(channels), "-write_xing", "0", "-id3v2_version", "0", str(path)]
-    subprocess.run([require("ffmpeg"), "-v", "error", "-f", "lavfi", "-i", tone, *options], check=True, timeout=30)
+    subprocess.run(
+        [require("ffmpeg"), "-v", "error", "-f", "lavfi", "-i", tone, *options], check=True, timeout=PATIENCE * 30
+    )
     return path.read_bytes()
 
 

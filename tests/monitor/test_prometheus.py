@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from monitor.web import serve
-from tests.parts import free_port, require
+from tests.parts import free_port, require, within
 from tests.parts_metrics import CONTRACT, populated
 
 
@@ -38,7 +38,7 @@ async def prometheus(target_port: int, folder: Path) -> AsyncIterator[aiohttp.Cl
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
-        async with asyncio.timeout(20):
+        async with within(20):
             await process.wait()
         log.close()
 
@@ -54,7 +54,7 @@ async def query(session: aiohttp.ClientSession, expression: str) -> list[dict[st
 
 async def answered(session: aiohttp.ClientSession, expression: str, seconds: float = 30.0) -> list[dict[str, object]]:
     """What a query answers once it answers anything."""
-    async with asyncio.timeout(seconds):
+    async with within(seconds):
         while True:
             if found := await query(session, expression):
                 return found
@@ -73,7 +73,7 @@ def _family(name: str) -> str:
 
 
 async def _until_ready(session: aiohttp.ClientSession) -> None:
-    async with asyncio.timeout(30):
+    async with within(30):
         while True:
             with suppress(aiohttp.ClientConnectionError):
                 async with session.get("/-/ready") as response:

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from monitor.sources.devices import has_microphone
-from tests.parts import free_port
+from tests.parts import PATIENCE, free_port, stopwatch
 from tests.parts_audio import Pulse, pulse, rtsp_tone
 from tests.parts_mqtt import Mosquitto
 from tests.parts_onnx import tiny_bundle
@@ -59,9 +59,9 @@ async def test_termination_ends_open_events_and_says_goodbye_within_five_seconds
     async with Mosquitto(tmp_path / "broker") as broker, subscriber(broker.port) as inbox:
         with running(tmp_path / "s", to_broker(broker.port)) as service:
             await inbox.see("ssondo/test/demo/label/smoke_alarm", b"ON", 30)
-            begun = time.monotonic()
-            assert await asyncio.to_thread(service.stop) == 0
-            assert time.monotonic() - begun < 5
+            with stopwatch() as seconds:
+                assert await asyncio.to_thread(service.stop) == 0
+                assert seconds() < 5
         await inbox.see("ssondo/test/availability", b"offline")
         told = [event["event_type"] for event in events(inbox.on("ssondo/test/demo/event"))]
         assert told == ["started", "ended"]
@@ -168,7 +168,7 @@ def test_altered_bundle_is_refused_by_name(tmp_path: Path) -> None:
     folder = tiny_bundle(tmp_path / "bundle")
     (folder / "student.onnx").write_bytes(b"other")
     with running(tmp_path / "s", f'[model]\nbundle = "{folder}"\n') as service:
-        assert service.process.wait(20) == 2
+        assert service.process.wait(PATIENCE * 20) == 2
     assert "student.onnx: sha256 is" in service.log()
     assert service.log().count("\n") == 1
 
@@ -222,7 +222,7 @@ def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, config: str, cod
         if "embedded" in config:
             unset = {"SSONDO_MQTT__EMBEDDED_PORT": str(taken.getsockname()[1])}
         with running(tmp_path, text, environ=unset) as service:
-            assert service.process.wait(20) == code
+            assert service.process.wait(PATIENCE * 20) == code
     problems = [line for line in service.log().splitlines() if said in line]
     assert len(problems) == 1
     assert "Traceback" not in service.log()

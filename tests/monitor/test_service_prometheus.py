@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.parts import free_port, require
+from tests.parts import PATIENCE, free_port, require
 from tests.parts_service import Service, running
 
 
@@ -36,7 +36,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Servi
 
 def query(port: int, expression: str) -> list[object]:
     url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE * 5) as answer:
         return list(json.load(answer)["data"]["result"])
 
 

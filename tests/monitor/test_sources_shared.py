@@ -14,6 +14,7 @@ from monitor.sources.feed import Feed
 from monitor.sources.loss import LossMeter
 from monitor.sources.shaping import Shaper
 from tests.fakes import FakeClock
+from tests.parts import PATIENCE
 
 RATE = 8_000
 
@@ -141,7 +142,7 @@ async def test_a_call_that_hangs_is_left_behind_and_the_next_one_refused_until_i
     hand, hanging, disposed = Hand("yard", left.set), threading.Event(), threading.Event()
 
     def hang() -> str:
-        hanging.wait(10)
+        hanging.wait(PATIENCE * 10)
         return "late"
 
     with pytest.raises(CaptureError, match="no answer"):

@@ -11,6 +11,7 @@ import pytest
 
 from monitor.errors import ConfigError
 from monitor.web import serve
+from tests.parts import within
 from tests.parts_metrics import populated
 
 
@@ -86,7 +87,7 @@ async def test_endless_headers_are_refused(client: aiohttp.ClientSession) -> Non
 async def test_garbage_is_answered_and_the_server_lives(client: aiohttp.ClientSession, port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"\x16\x03\x01\x02\x00 not HTTP\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with within(5):
         assert b" 400 " in await reader.readline()
     writer.close()
     await writer.wait_closed()
@@ -120,7 +121,7 @@ async def test_port_is_free_again_afterwards() -> None:
 
 
 async def test_idle_client_does_not_hold_up_the_end() -> None:
-    async with asyncio.timeout(4):
+    async with within(4):
         async with serve("127.0.0.1", 0, populated(), list) as port:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET /health HTTP/1.1\r\nHost: half")

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from monitor.web import CONNECTIONS, serve
+from tests.parts import within
 from tests.parts_config import bundle, load, mistakes
 from tests.parts_metrics import populated
 
@@ -72,7 +73,7 @@ async def test_probes_are_told_whether_but_not_why(client: aiohttp.ClientSession
 )
 async def test_strange_headers_make_no_trouble_of_ours(caplog: pytest.LogCaptureFixture, header: str) -> None:
     with caplog.at_level(logging.DEBUG):
-        async with serve("127.0.0.1", 0, populated(), list) as port, asyncio.timeout(5):
+        async with serve("127.0.0.1", 0, populated(), list) as port, within(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(f"GET /health HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode("latin-1"))
             assert int((await reader.readline()).split()[1]) in (200, 400)
@@ -82,7 +83,7 @@ async def test_strange_headers_make_no_trouble_of_ours(caplog: pytest.LogCapture
 
 
 async def test_idle_connections_do_not_keep_others_out() -> None:
-    async with serve("127.0.0.1", 0, populated(), list) as port, asyncio.timeout(20):
+    async with serve("127.0.0.1", 0, populated(), list) as port, within(20):
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * CONNECTIONS)]
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/health") as response:
             assert response.status == 200

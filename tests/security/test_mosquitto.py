@@ -11,7 +11,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from tests.parts import free_port, require
+from tests.parts import free_port, require, within
 from tests.parts_events import event
 from tests.parts_mqtt import Authority
 from tests.parts_mqtt_sink import authority, connected, first_failure, mqtt_sink
@@ -28,7 +28,7 @@ async def shipped_broker(folder: Path, authority: Authority) -> AsyncIterator[in
     port = free_port()
     process = start(folder, authority, port)
     try:
-        async with asyncio.timeout(20):
+        async with within(20):
             while not listens(port):
                 assert process.poll() is None, (folder / "log").read_text()
                 await asyncio.sleep(0.02)
@@ -95,7 +95,7 @@ async def test_sensor_writes_its_own_topics_alone_and_reads_none(tmp_path: Path,
         await second.publish("ssondo/pi1/availability", b"forged", qos=1, retain=True)
         await first.publish("ssondo/pi1/yard/event", b"own", qos=1)
         await second.publish("ssondo/pi2/yard/event", b"own", qos=1)
-        async with asyncio.timeout(10):
+        async with within(10):
             heard = [await anext(reader.messages) for _ in range(2)]
         assert {(str(message.topic), message.payload) for message in heard} == {
             ("ssondo/pi1/yard/event", b"own"),
@@ -113,7 +113,7 @@ async def test_our_sink_needs_no_more_than_that(tmp_path: Path, authority: Autho
     ):
         await reader.subscribe("ssondo/#", qos=1)
         await sink.send(event())
-        async with asyncio.timeout(10):
+        async with within(10):
             topics = {str((await anext(reader.messages)).topic) for _ in range(2)}
         assert topics == {"ssondo/pi1/availability", "ssondo/pi1/yard/event"}
 

@@ -14,7 +14,7 @@ import pytest
 
 from monitor.config_loading import load_settings
 from monitor.errors import ConfigError
-from tests.parts import free_port
+from tests.parts import PATIENCE, free_port
 from tests.parts_mqtt import Mosquitto, subscriber
 from tests.parts_service import Service, running
 
@@ -66,7 +66,7 @@ def ask(service: Service, path: str, token: str | None) -> bytes:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"http://127.0.0.1:{service.http_port}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE * 5) as answer:
             return str(answer.headers).encode() + answer.read()
     except urllib.error.HTTPError as error:
         return str(error.headers).encode() + error.read()
@@ -105,7 +105,7 @@ async def test_crash_tells_no_secret(tmp_path: Path, ending: str) -> None:
         environ = {"PYTHONFAULTHANDLER": "1"} | ({"PYTHONPATH": str(_bug(tmp_path))} if ending == "bug" else {})
         with running(folder, config(folder, broker.port, password), environ=environ) as service:
             if ending == "bug":
-                assert service.process.wait(40) == 1
+                assert service.process.wait(PATIENCE * 40) == 1
             else:
                 expected = "refuses user or password" if ending == "refused" else "mqtt connected"
                 service.wait(lambda s: expected in s.log(), expected)

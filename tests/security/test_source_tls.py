@@ -1,6 +1,5 @@
 """Streams over TLS: a server that cannot prove who it is hears neither password nor path."""
 
-import asyncio
 import socket
 import ssl
 import threading
@@ -14,6 +13,7 @@ from monitor.clock import SystemClock
 from monitor.config import NetworkSettings
 from monitor.errors import CaptureError
 from monitor.sources.network import NetworkSource
+from tests.parts import within
 from tests.parts_mqtt import Authority, Certificates
 from tests.parts_mqtt_sink import authority, stranger
 
@@ -62,7 +62,7 @@ async def failure(url: str, **settings: object) -> str:
         NetworkSettings.model_validate({"kind": "network", "name": "cam", "url": url, **settings}), SystemClock()
     )
     with pytest.raises(CaptureError) as caught:
-        async with asyncio.timeout(40):
+        async with within(40):
             async for _ in source.blocks():
                 pass
     return str(caught.value)
