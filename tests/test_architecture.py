@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts import PATIENCE
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("monitor", "ssondo_stream", "training")
 FORBIDDEN = {
@@ -63,7 +65,9 @@ def imported(path: Path) -> set[str]:
 def loaded_by(module: str) -> set[str]:
     """Names in `sys.modules` after importing one module in a fresh interpreter; the import must print nothing."""
     program = f"import sys, {module}; sys.stdout.write(' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE * 120
+    )
     assert done.stderr == ""
     return set(done.stdout.split(" "))
 
@@ -111,6 +115,10 @@ def test_imports_have_no_effect() -> None:
         "assert not logging.getLogger().handlers\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(names)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", program, json.dumps(names)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE * 120,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -135,7 +135,9 @@ def test_new_user_comes_from_the_readme_to_a_picture_of_events(world: Clone) -> 
     with scraped(world) as prometheus:
         world.start(line)
         subscribe = [require("mosquitto_sub"), "-p", str(world.mqtt_port), "-t", "ssondo/+/+/event", "-C", "16"]
-        told = subprocess.run(subscribe, check=True, capture_output=True, text=True, timeout=90).stdout.splitlines()
+        told = subprocess.run(
+            subscribe, check=True, capture_output=True, text=True, timeout=PATIENCE * 90
+        ).stdout.splitlines()
         labels = {json.loads(event)["slug"] for event in told}
         assert {"smoke_alarm", "clock_tick"} <= labels
         found = answered(prometheus, shown("fleet", "Events by label"), labels)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from monitor.clock import ScaledClock
+from tests.parts import PATIENCE
 from tests.soak.ledger import ledger, missed_alarms
 from tests.soak.samples import Sample, is_long, settled, slope, unaccounted
 from tests.soak.scene import RATE, Scene
@@ -29,7 +30,7 @@ def test_five_minutes_of_two_sources_with_faults_lose_nothing(tmp_path: Path) ->
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE * 240,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr + (out / "soak" / "monitor.log").read_text()

@@ -12,6 +12,7 @@ import pytest
 
 from monitor.events import Event
 from ssondo_stream.bundle import load_spec
+from tests.parts import PATIENCE
 from tests.parts_shared import shared
 from training.cli import main
 from training.embeddings import open_embeddings
@@ -117,7 +118,7 @@ def replayed(bundle: Path, scene: Path) -> list[dict[str, object]]:
     config = bundle.parent / "monitor.toml"
     config.write_text(f'[model]\nbundle = "./{bundle.name}"\n', encoding="utf-8")
     command = [sys.executable, "-m", "monitor", "replay", "--json", "--config", str(config), str(scene)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 60)
     assert (done.returncode, done.stderr) == (0, "")
     for line in done.stdout.splitlines():
         assert Event.from_json(line.encode()).source == scene.name

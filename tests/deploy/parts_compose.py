@@ -46,7 +46,7 @@ def checkout(folder: Path) -> Path:
     """A copy of `deploy`, in which secrets were made as the documents say; returns compose.yaml in it."""
     shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("__pycache__", "site", ".env"))
     container = folder / "deploy" / "container"
-    subprocess.run([container / "secrets.sh"], check=True, capture_output=True, timeout=120, cwd="/")
+    subprocess.run([container / "secrets.sh"], check=True, capture_output=True, timeout=PATIENCE * 120, cwd="/")
     return container / "compose.yaml"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiomqtt
 
 from monitor.config import MqttSettings
-from tests.parts import free_port, require
+from tests.parts import PATIENCE, free_port, require
 from tests.parts_mqtt_sink import until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -21,7 +21,7 @@ BROKER = "localhost"
 def fleet(*arguments: str | Path, check: bool = True) -> "subprocess.CompletedProcess[str]":
     """Run `fleet.sh`."""
     command = [str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, check=check, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, check=check, capture_output=True, text=True, timeout=PATIENCE * 300)
 
 
 class Fleet:

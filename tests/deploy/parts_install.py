@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.parts import free_port
+from tests.parts import PATIENCE, free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -58,7 +58,7 @@ class Machine:
             env={**self.environ(), **environ},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE * 300,
             check=False,
         )
 

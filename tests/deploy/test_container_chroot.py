@@ -12,7 +12,7 @@ import pytest
 
 from tests.deploy.parts_compose import open_folder
 from tests.deploy.parts_dockerfile import ROOT, Image, Run, offline, stages, succeed
-from tests.parts import free_port, require
+from tests.parts import PATIENCE, free_port, require
 from tests.parts_service import Service
 
 pytestmark = pytest.mark.soak
@@ -42,7 +42,7 @@ def built() -> Iterator[tuple[Image, dict[str, float]]]:
 def debian(root: Path) -> Path:
     """What stands for python:3.11-slim-bookworm: the same Debian, with its own Python 3.11."""
     command = [require("debootstrap"), "--variant=minbase", f"--include={BASE}", "bookworm", str(root), MIRROR]
-    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE * 600)
     programs = {"python": "/usr/bin/python3", "pip": "/usr/bin/pip3"}
     for name, program in programs.items():
         (root / "usr/local/bin" / name).symlink_to(program)
@@ -109,7 +109,7 @@ def test_image_runs_on_a_root_that_is_read_only(built: tuple[Image, dict[str, fl
         (check,) = [text.partition("CMD ")[2] for text in stages()[-1].of("HEALTHCHECK")]
         command = ["chroot", "--userspec=10001:10001", str(image.root), *json.loads(check)]
         own = {**image.environ, "SSONDO_HTTP__PORT": str(service.http_port)}
-        done = subprocess.run(command, env=own, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, env=own, capture_output=True, text=True, check=False, timeout=PATIENCE * 60)
         assert (done.returncode, done.stdout) == (0, '200 {"ready": true, "reasons": []}\n')
         mounts = Path(f"/proc/{service.process.pid}/mountinfo").read_text()
         assert " / ro," in mounts  # of its own root

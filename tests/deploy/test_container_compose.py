@@ -29,7 +29,7 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def attempt(*command: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 120)
 
 
 def lint(program: str, *arguments: str | Path) -> None:
@@ -95,7 +95,7 @@ def test_secrets_are_new_each_time_kept_once_made_and_private(made: Path, tmp_pa
     assert owner == f"SSONDO_USER={user}:{group}\n"
     secrets = {name: made.parent / secret["file"] for name, secret in WHOLE["secrets"].items()}
     values = {name: file.read_text() for name, file in secrets.items()}
-    subprocess.run([made.parent / "secrets.sh"], check=True, capture_output=True, timeout=120)
+    subprocess.run([made.parent / "secrets.sh"], check=True, capture_output=True, timeout=PATIENCE * 120)
     assert {name: file.read_text() for name, file in secrets.items()} == values
     another = checkout(tmp_path).parent
     assert all((another / secret["file"]).read_text() != values[name] for name, secret in WHOLE["secrets"].items())

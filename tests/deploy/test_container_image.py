@@ -139,4 +139,4 @@ def test_what_is_copied_is_what_the_context_lets_through() -> None:
 
 
 def test_dockerfile_is_clean() -> None:
-    subprocess.run([Path(sys.executable).parent / "hadolint", FILE], check=True, timeout=60)
+    subprocess.run([Path(sys.executable).parent / "hadolint", FILE], check=True, timeout=PATIENCE * 60)

@@ -12,6 +12,7 @@ from deploy.reference import PAGE, page
 from monitor.config import LabelSettings, Settings
 from monitor.config_wording import _kinds
 from tests import parts_messages
+from tests.parts import PATIENCE
 from tests.parts_docs import ROOT, anchors, blocks, files, links, prose
 
 DOCUMENTS = [ROOT / name for name in files() if name.endswith(".md") and not name.startswith("ssondo_stream/")]
@@ -47,7 +48,9 @@ def test_every_document_of_deploy_can_be_reached() -> None:
 @pytest.mark.parametrize("document", DEPLOYED, ids=name_of)
 def test_every_command_is_one_that_a_shell_understands(document: Path) -> None:
     for block in blocks(document):
-        done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False, timeout=10)
+        done = subprocess.run(
+            ["bash", "-n"], input=block.text, capture_output=True, text=True, check=False, timeout=PATIENCE * 10
+        )
         assert (done.returncode, done.stderr) == (0, ""), block.text
 
 

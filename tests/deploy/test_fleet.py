@@ -11,7 +11,7 @@ import pytest
 
 from monitor.config_loading import load_settings
 from tests.deploy.parts_fleet import BROKER, DEPLOY, SCRIPT, fleet
-from tests.parts import require
+from tests.parts import PATIENCE, require
 
 CREDENTIAL = "/run/credentials/ssondo-monitor.service/secrets_sensor.key"
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_script_is_clean() -> None:
-    subprocess.run([Path(sys.executable).parent / "shellcheck", SCRIPT], check=True, timeout=60)
+    subprocess.run([Path(sys.executable).parent / "shellcheck", SCRIPT], check=True, timeout=PATIENCE * 60)
 
 
 def test_each_sensor_gets_a_configuration_that_is_valid_as_it_is(folder: Path) -> None:
@@ -60,7 +60,7 @@ def test_certificates_hold_to_the_strictest_rules(folder: Path) -> None:
     fleet("enrol", folder, "pi1")
     for file in (folder / "broker" / "server.crt", folder / "sensors" / "pi1" / "sensor.crt"):
         command = ["openssl", "verify", "-x509_strict", "-CAfile", str(folder / "authority" / "ca.crt"), str(file)]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE * 60)
     shown = ["openssl", "x509", "-noout", "-subject", "-in", str(folder / "sensors" / "pi1" / "sensor.crt")]
     assert subprocess.run(shown, check=True, capture_output=True, text=True).stdout.strip() == "subject=CN = pi1"
 

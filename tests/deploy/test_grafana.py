@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deploy.grafana.boards import BOARDS, rendered
-from tests.parts import require
+from tests.parts import PATIENCE, require
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
@@ -60,7 +60,9 @@ def compiled(folder: Path, programs: dict[str, str]) -> list[str]:
     strict = ["--noEmit", "--strict", "--skipLibCheck", "--moduleResolution", "bundler", "--module", "esnext"]
     command = [require("node"), str(TYPES / "typescript" / "bin" / "tsc"), *strict, "--target", "es2022"]
     files = [f"{name}.ts" for name in programs]
-    done = subprocess.run([*command, *files], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        [*command, *files], cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE * 300
+    )
     return done.stdout.splitlines() + done.stderr.splitlines()
 
 

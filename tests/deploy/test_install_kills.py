@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.parts_install import DEPLOY, PATH, Machine, quick, shadow
+from tests.parts import PATIENCE
 
 COUNTED = ("chmod", "cp", "date", "ln", "mkdir", "mv", "readlink", "rm", "rmdir", "sed", "sync")
 EVERY = [pytest.param(7, id="some"), pytest.param(1, id="all", marks=pytest.mark.soak)]
@@ -35,7 +36,7 @@ def strike(machine: Machine, folder: Path, how: str, at: int) -> "subprocess.Com
         env={**machine.environ(), "PATH": path, "CALLS": str(folder / "calls"), "AT": str(at)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE * 120,
         check=False,
         start_new_session=True,
     )

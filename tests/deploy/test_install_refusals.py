@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.parts_install import DEPLOY, PATH, ROOT, Machine, quick, shadow
-from tests.parts import free_port
+from tests.parts import PATIENCE, free_port
 
 
 @pytest.fixture
@@ -35,7 +35,9 @@ def checkout() -> Iterator[Path]:
 def as_nobody(checkout: Path, script: str) -> "subprocess.CompletedProcess[str]":
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
     command = [*drop, str(checkout / "deploy" / script)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"PATH": PATH})
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE * 60, check=False, env={"PATH": PATH}
+    )
 
 
 def test_python_that_is_too_old(machine: Machine, tmp_path: Path) -> None:
@@ -58,7 +60,9 @@ def test_no_python_at_all(machine: Machine) -> None:
 def test_python_that_the_service_could_not_see() -> None:
     program = f"import sys; sys.base_prefix = '/home/pi/.pyenv'; sys.path.insert(0, {str(DEPLOY)!r})\n"
     program += "import preflight; print(*preflight.troubles({}, {}, sound=False, service=True))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE * 60
+    )
     assert "the service cannot see /home/pi/.pyenv" in done.stdout
     assert "PYTHON=/usr/bin/python3" in done.stdout
 
@@ -112,7 +116,7 @@ def test_default_ports_are_asked_for(port: int) -> None:
     program += "print(*preflight.troubles({}, {}, sound=False, service=False))"
     environ = {"PYTHONPATH": str(DEPLOY)}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True, timeout=PATIENCE * 60
     )
     assert f"Port {port}, " in done.stdout
 
@@ -159,6 +163,8 @@ def test_setting_that_cannot_be_kept(machine: Machine) -> None:
 
 def test_mistake_in_a_command_line() -> None:
     for script in ("install.sh", "uninstall.sh"):
-        done = subprocess.run([DEPLOY / script, "--prefix"], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [DEPLOY / script, "--prefix"], capture_output=True, text=True, check=False, timeout=PATIENCE * 60
+        )
         assert done.returncode == 2
         assert done.stderr.startswith(f"usage: deploy/{script}")

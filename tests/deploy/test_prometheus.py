@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.parts import require
+from tests.parts import PATIENCE, require
 from tests.parts_metrics import CONTRACT
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,9 @@ CASES = sorted((Path(__file__).parent / "rules").glob("*.yml"))
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([require("promtool"), *arguments], capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        [require("promtool"), *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE * 120
+    )
 
 
 def loaded(path: Path) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def test_configuration_is_valid() -> None:
 def test_files_are_clean_yaml() -> None:
     folders = [str(SHIPPED), str(ROOT / "deploy" / "grafana"), str(Path(__file__).parent / "rules")]
     command = [sys.executable, "-m", "yamllint", "--strict", "-c", str(ROOT / "deploy" / ".yamllint"), *folders]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 60)
     assert done.stdout == ""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.parts_install import DEPLOY
-from tests.parts import require
+from tests.parts import PATIENCE, require
 from tests.parts_service import Service, running
 
 UNIT = DEPLOY / "systemd/ssondo-monitor.service"
@@ -38,7 +38,7 @@ def members(name: str) -> set[str]:
     if not name.startswith("@"):
         return {name}
     command = [require("systemd-analyze"), "syscall-filter", name]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE * 60).stdout
     inner = {line.strip() for line in listed.splitlines()[1:] if line.strip() and not line.strip().startswith("#")}
     return {call for item in inner for call in members(item)}
 
@@ -58,13 +58,13 @@ def unit(tmp_path: Path) -> Path:
 
 def test_systemd_finds_nothing_wrong_with_the_unit(unit: Path) -> None:
     command = [require("systemd-analyze"), "verify", "--man=no", str(unit)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_exposure_is_at_most_2_5() -> None:
     command = [require("systemd-analyze"), "security", "--offline=true", "--threshold=25", str(UNIT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 60)
     assert done.returncode == 0, done.stdout
     (exposure,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
     assert float(exposure) <= 2.5
@@ -108,7 +108,7 @@ def test_memory_for_the_microphones_callback_is_left() -> None:
     """PortAudio calls Python through a closure that libffi writes into executable memory."""
     program = 'import sounddevice as s; s._ffi.callback("PaStreamCallback", lambda *_: 0)'
     command = [require("strace"), "-f", "-qq", "-e", "trace=mmap", sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE * 60)
     needed = "PROT_READ|PROT_WRITE|PROT_EXEC" in done.stderr
     assert needed
     assert setting("MemoryDenyWriteExecute") == []
@@ -140,7 +140,7 @@ class Delay:
     def _run(self, task: str, **environ: str) -> None:
         path = f"{self.folder}/bin:{os.environ['PATH']}"
         environ = {"PATH": path, "RUNTIME_DIRECTORY": str(self.folder), **environ}
-        subprocess.run([DELAY, task], env=environ, check=True, capture_output=True, timeout=60)
+        subprocess.run([DELAY, task], env=environ, check=True, capture_output=True, timeout=PATIENCE * 60)
 
 
 def test_each_failure_in_a_row_doubles_the_wait_up_to_two_minutes(delay: Delay) -> None:
@@ -174,7 +174,7 @@ def test_longest_wait_fits_into_the_time_to_start() -> None:
 def test_scripts_are_clean() -> None:
     scripts = [DELAY, DEPLOY / "install.sh", DEPLOY / "uninstall.sh"]
     checker = Path(sys.executable).with_name("shellcheck")
-    done = subprocess.run([checker, *scripts], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([checker, *scripts], capture_output=True, text=True, check=False, timeout=PATIENCE * 60)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -185,6 +185,6 @@ def test_temporary_files_are_as_systemd_expects(tmp_path: Path) -> None:
     (tmp_path / "root/etc/passwd").write_text("root:x:0:0::/:/bin/sh\n")
     (tmp_path / "root/etc/group").write_text("root:x:0:\n")
     command = [require("systemd-tmpfiles"), "--create", f"--root={tmp_path}/root", str(rules)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 60)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "root/etc/ssondo-monitor/secrets").stat().st_mode & 0o777 == 0o700

@@ -13,6 +13,7 @@ from monitor.bundles import Shelf
 from monitor.errors import ShelfError
 from ssondo_stream.bundle import BUNDLES, load_spec
 from ssondo_stream.errors import BundleError
+from tests.parts import PATIENCE
 from tests.parts_service import Service, running
 
 
@@ -42,7 +43,7 @@ def models(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
         [sys.executable, "-m", "monitor", "models", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE * 120,
         check=False,
     )
 

@@ -21,7 +21,7 @@ def command(*arguments: str | Path, **environ: str) -> subprocess.CompletedProce
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE * 60,
         check=False,
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from ssondo_stream.bundle import find_bundle, list_bundles, load_spec
 from ssondo_stream.published import HEADS, MODELS
+from tests.parts import PATIENCE
 from tests.parts_checkpoints import small, write_checkpoint, write_head
 
 HIDE = "import sys; sys.modules['torch'] = None; "
@@ -21,7 +22,7 @@ def models(*arguments: str | Path, before: str = "", **environ: str) -> subproce
         env={**os.environ, "OMP_NUM_THREADS": "1", **environ},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE * 120,
         check=False,
     )
 

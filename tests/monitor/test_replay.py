@@ -11,6 +11,7 @@ import soundfile
 from monitor.config import Settings
 from monitor.errors import ConfigError
 from monitor.replay import replay
+from tests.parts import PATIENCE
 from tests.parts_scene import RATE, alarm_scene
 
 WALL_CLOCK = {"event_id", "onset", "offset", "published_at"}
@@ -89,7 +90,7 @@ def test_unreadable_file_is_named_in_one_line_and_the_others_are_replayed(
     if content is not None:
         bad.write_bytes(content)
     command = [sys.executable, "-m", "monitor", "replay", "--json", str(bad), str(alarm)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 60)
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert f"{bad}: {said}" in result.stderr

@@ -30,7 +30,9 @@ def pipe_source(path: Path, **fields: object) -> PipeSource:
 def write_in_pieces(path: Path, data: bytes, size: int) -> None:
     with path.open("wb", buffering=0) as pipe:
         for start in range(0, len(data), size):
-            pipe.write(data[start : start + size])
+            piece = data[start : start + size]
+            while piece:
+                piece = piece[pipe.write(piece) :]  # a write that is interrupted may take less
 
 
 async def hear(source: PipeSource, path: Path, data: bytes, size: int = 1_000) -> np.ndarray:

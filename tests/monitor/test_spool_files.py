@@ -12,6 +12,7 @@ import pytest
 from monitor.errors import SpoolError
 from monitor.spool import Spool
 from tests.fakes import FakeClock
+from tests.parts import PATIENCE
 from tests.parts_spool import NOW, open_spool, seqs
 
 
@@ -62,7 +63,7 @@ def test_file_that_another_process_uses_is_refused(tmp_path: Path) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE * 60,
     )
 
     assert "another process has it open" in other.stderr

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from ssondo_stream import BundleError, load_student
+from tests.parts import PATIENCE
 from tests.parts_onnx import tiny_bundle, tiny_network
 from tests.test_architecture import ROOT, sources
 
@@ -63,7 +64,9 @@ def test_no_module_runs_what_it_reads(package: str) -> None:
 
 def test_no_module_of_the_service_knows_how_to_read_checkpoints() -> None:
     program = "import monitor.service, monitor.replay, sys; sys.stdout.write(' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE * 120
+    )
     readers = {"ssondo_stream.checkpoint", "ssondo_stream.convert", "ssondo_stream.download", "torch"}
     assert not readers & set(done.stdout.split())
 
@@ -86,7 +89,7 @@ main()
 def guarded(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run the command in a process that ends itself when a pickle names code, or another program is started."""
     command = [sys.executable, "-c", GUARDED, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 120)
 
 
 def test_guard_ends_a_process_that_reads_a_pickle() -> None:

@@ -164,7 +164,7 @@ def test_rejected_settings_end_the_command_without_a_traceback(tmp_path: Path) -
     (tmp_path / "monitor.toml").write_text(f"[mqtt]\npassword = ['{CANARY}']\n[http]\ntoken = '{CANARY}'\n")
     command = [sys.executable, "-m", "monitor", "run", "--config", str(tmp_path / "monitor.toml")]
     environ = {**os.environb, b"SSONDO_NODE__NAME": CANARY.encode() + b"\xff"}
-    done = subprocess.run(command, env=environ, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, check=False, timeout=PATIENCE * 60)
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 3)
     assert CANARY.encode() not in done.stdout + done.stderr
 
@@ -172,7 +172,7 @@ def test_rejected_settings_end_the_command_without_a_traceback(tmp_path: Path) -
 def test_check_shows_that_there_is_a_token_and_not_which(tmp_path: Path) -> None:
     (tmp_path / "monitor.toml").write_text(config(tmp_path, 1883))
     command = [sys.executable, "-m", "monitor", "check", str(tmp_path / "monitor.toml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 60)
     assert done.returncode == 0, done.stderr
     assert "with a token" in done.stdout
     assert CANARY not in done.stdout + done.stderr

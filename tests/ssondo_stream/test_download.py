@@ -12,6 +12,7 @@ import pytest
 from ssondo_stream.download import Fetched, fetch, locate
 from ssondo_stream.errors import CheckpointError
 from ssondo_stream.published import MODELS
+from tests.parts import PATIENCE
 from tests.parts_hub_server import REPOSITORY, Hub, serve, sha256
 
 FIRST, SECOND = "a" * 40, "b" * 40
@@ -47,7 +48,7 @@ def ask(home: Path, endpoint: str, *names: tuple[str, str | None], **environ: st
         env={**clean, **settings, **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE * 60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -126,7 +127,9 @@ def test_missing_client_is_told_with_what_to_install() -> None:
         "import sys; sys.modules['huggingface_hub'] = None\n"
         "from ssondo_stream.download import fetch\nfetch('matpac-mobilenetv3')"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=PATIENCE * 60
+    )
     assert "pip install 'ssondo-monitor[hub]', or name a local file" in done.stderr.splitlines()[-1]
 
 

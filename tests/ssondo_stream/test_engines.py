@@ -13,6 +13,7 @@ from ssondo_stream import AudioBlock, BundleError, EngineError, StreamingEngine,
 from ssondo_stream.loading import resolve
 from ssondo_stream.mel import log_mel
 from ssondo_stream.student import EngineOptions, LoadedStudent
+from tests.parts import PATIENCE
 from tests.parts_onnx import tiny_bundle
 from tests.parts_shared import seeded
 
@@ -94,7 +95,7 @@ def test_openvino_reports_nothing_to_its_maker() -> None:
         "assert threading.active_count() == 1, threading.enumerate()\n"
         "assert sys.modules['openvino_telemetry'] is None\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE * 120)
 
 
 def test_bundle_without_weights_for_torch_is_refused(tmp_path: Path) -> None:

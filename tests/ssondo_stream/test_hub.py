@@ -15,6 +15,7 @@ from ssondo_stream.hub import get_ssondo
 from ssondo_stream.published import MODELS
 from ssondo_stream.students import ColumnTagger, build
 from ssondo_stream.students.export import write_bundle
+from tests.parts import PATIENCE
 from tests.parts_checkpoints import (
     NAMES,
     SMALL,
@@ -234,12 +235,14 @@ def test_import_leaves_torch_out_until_a_student_is_asked_for() -> None:
         "from ssondo_stream import get_ssondo\n"
         "assert 'torch' in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE * 60)
 
 
 def test_missing_torch_is_told_with_what_to_install() -> None:
     program = "import sys; sys.modules['torch'] = None\nfrom ssondo_stream import get_ssondo"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=PATIENCE * 60
+    )
     assert done.stderr.splitlines()[-1].endswith("needs torch: pip install 'ssondo-monitor[torch]'")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.parts import PATIENCE
 from training.embeddings import EmbeddingsWriter, Precision
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def content(folder: Path, *patterns: str) -> dict[str, str]:
 def run_python(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """A program in a process of its own, from the repository's root."""
     command = [sys.executable, "-W", "error", "-c", program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 120, cwd=ROOT)
 
 
 def assert_killed(done: subprocess.CompletedProcess[str]) -> None:

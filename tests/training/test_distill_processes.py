@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.parts import PATIENCE
 from tests.training.parts_distill import RECIPE, RUN, losses, recipe_file, sources, tensors
 from tests.training.parts_embeddings import ROOT
 from training.distill import distill
@@ -44,7 +45,7 @@ def train_as_two(folder: Path, out: Path, stop_after: int) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE * 120,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr

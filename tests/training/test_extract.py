@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.parts import PATIENCE
 from tests.training.parts_embeddings import assert_killed, content, run_python
 from tests.training.parts_extract import LevelTeacher, tone, tones
 from training.clips import read_clip
@@ -72,7 +73,7 @@ class NextBatchTeacher(LevelTeacher):
 
     def embed(self, audio: torch.Tensor) -> torch.Tensor:
         with self._changed:
-            self.seen_ahead = self._changed.wait_for(lambda: self.asked > 2 * SETTINGS.batch, timeout=30)
+            self.seen_ahead = self._changed.wait_for(lambda: self.asked > 2 * SETTINGS.batch, timeout=PATIENCE * 30)
         return super().embed(audio)
 
 

@@ -12,6 +12,7 @@ import pytest
 from ssondo_stream.bundle import WEIGHTS_FILE
 from ssondo_stream.errors import BundleError
 from ssondo_stream.loading import load_student
+from tests.parts import PATIENCE
 from tests.training.parts_distill import CLIPS, recipe_file, sources, tones
 from tests.training.parts_embeddings import ROOT
 from training.cli import main
@@ -184,7 +185,7 @@ def test_help_leaves_torch_out() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE * 60,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
