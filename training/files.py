@@ -78,8 +78,12 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep other processes that lock this folder out of it; a process that dies lets go of it.
+
+    Args:
+        folder: that is worked in.
+        wait: for another one that is at work there, instead of refusing.
 
     Raises:
         StorageError: another one is at work there, or the folder is missing.
@@ -89,7 +93,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _told(folder, error) from error
     try:
-        _lock(folder, handle)
+        fcntl.flock(handle, fcntl.LOCK_EX) if wait else _lock(folder, handle)
         yield
     finally:
         os.close(handle)

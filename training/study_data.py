@@ -5,12 +5,14 @@ The scenes that a fold is measured on hold no clip, alarm or voice that anything
 
 import csv
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from training.annotations import Annotated, annotated_recordings
 from training.crops import CropSettings, write_crops
+from training.files import locked, make_folder
 from training.labels import ESC10, LABELS, SMOKE_ALARM, STEADY
 from training.made_up import ALARMS, NEGATIVES, Maker, write_made_up
 from training.manifest import Entry, Manifest, open_manifest
@@ -72,10 +74,11 @@ class StudyData:
 
     def labelled(self) -> Manifest:
         """The same, and alarms and sirens."""
-        alarms = write_made_up(self.folder / "alarms", ALARMS, self.made_up, progress=False)
         linked = self.folder / "esc10"
-        if not linked.is_symlink():
-            linked.symlink_to(self.esc10.resolve())
+        with self._alone():
+            alarms = write_made_up(self.folder / "alarms", ALARMS, self.made_up, progress=False)
+            if not linked.is_symlink():
+                linked.symlink_to(self.esc10.resolve())
         entries = [
             replace(entry, id=f"{name}/{entry.id}")
             for name, manifest in (("esc10", self.recorded()), ("alarms", alarms))
@@ -85,12 +88,14 @@ class StudyData:
 
     def negatives(self) -> Manifest:
         """Speech, music, clicks, beeps; to train on."""
-        return write_made_up(self.folder / "negatives", NEGATIVES, self.made_up, progress=False)
+        with self._alone():
+            return write_made_up(self.folder / "negatives", NEGATIVES, self.made_up, progress=False)
 
     def unheard_negatives(self) -> Manifest:
         """The same kinds from another seed, spoken by voices that nothing is trained on."""
         makers: dict[str, Maker] = {**NEGATIVES, "speech": partial(speech, voices=UNHEARD_VOICES)}
-        return write_made_up(self.folder / "unheard", makers, self.made_up, seed=_UNHEARD, progress=False)
+        with self._alone():
+            return write_made_up(self.folder / "unheard", makers, self.made_up, seed=_UNHEARD, progress=False)
 
     def crops(self, folds: Sequence[int], count: int, seconds: float, name: str = "crops") -> Manifest:
         """Single sounds of some folds, each with its label, and among them some that are none of the labels."""
@@ -120,7 +125,8 @@ class StudyData:
         sounds, others = self.folder / f"practice-{_named(folds)}", self.folder / "practice-quiet"
         materials, quiet = self._materials(folds, self.negatives()), Materials(distractors=self.negatives())
         write_soundscapes(sounds, materials, _of(PRACTICE, count, _seed(folds)), progress=False)
-        write_soundscapes(others, quiet, _of(QUIET, count // 2, 0), progress=False)
+        with self._alone():
+            write_soundscapes(others, quiet, _of(QUIET, count // 2, 0), progress=False)
         return [*annotated_recordings(sounds), *annotated_recordings(others)]
 
     def measured(self, fold: int, count: int) -> list[Annotated]:
@@ -130,6 +136,13 @@ class StudyData:
         write_soundscapes(sounds, self._materials((fold,)), _of(MEASURED, count, _seed((fold,))), progress=False)
         write_soundscapes(others, quiet, _of(QUIET, 3 * count, _UNHEARD + fold), progress=False)
         return [*annotated_recordings(sounds), *annotated_recordings(others)]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Make what all folds share while the processes that take other folds wait."""
+        make_folder(self.folder)
+        with locked(self.folder, wait=True):
+            yield
 
     def _materials(self, folds: Sequence[int], distractors: Manifest | None = None) -> Materials:
         clips, whole = self.labelled().in_folds(folds), (LABELS[SMOKE_ALARM],)
