@@ -17,7 +17,7 @@ factory.set_launch(
     f"( audiotestsrc is-live=true freq=440 volume=0.5 ! audio/x-raw,rate={sys.argv[2]},channels={sys.argv[3]}"
     " ! audioconvert ! rtpL16pay name=pay0 )"
 )
-factory.set_shared(True)
+factory.set_shared(False)  # GStreamer 1.22 aborts when a client leaves what another one is joining
 server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
 server.set_service(sys.argv[1])

@@ -47,7 +47,7 @@ def _assert_flat(told: list[dict[str, float]]) -> None:
 def test_a_microphone_that_is_reopened_takes_no_more_memory(times: int, pulse: Pulse) -> None:
     settings = {"kind": "microphone", "device": "pulse", "sample_rate": 32_000}
     told = _reopen(settings, times, pulse.environment)
-    assert told[-1]["heard"] == times
+    assert told[-1]["heard"] == times, told
     _assert_flat(told)
 
 
@@ -65,5 +65,5 @@ def test_a_stream_that_is_reopened_takes_no_more_memory(times: int) -> None:
     with rtsp_tone(port):
         wait_until(lambda: _answers(port))
         told = _reopen({"kind": "network", "url": f"rtsp://127.0.0.1:{port}/tone"}, times, os.environ)
-    assert told[-1]["heard"] == times
+    assert told[-1]["heard"] == times, told
     _assert_flat(told)
