@@ -39,18 +39,32 @@ def free_port() -> int:
 @contextmanager
 def stopwatch() -> Iterator[Callable[[], float]]:
     """Tells the seconds so far, without those that the machine was taken from us: by which a short sleep came late."""
-    begun, late, over = time.monotonic(), [0.0], threading.Event()
+    begun = time.monotonic()
+    watched, over = (0.0, begun + 0.01), threading.Event()  # how late so far, and when the next sleep is due
 
     def watch() -> None:
+        nonlocal watched
         while not over.is_set():
-            due = time.monotonic() + 0.01
             time.sleep(0.01)
-            late[0] += time.monotonic() - due
+            (late, due), now = watched, time.monotonic()
+            watched = late + now - due, now + 0.01
+
+    def passed() -> float:
+        (late, due), now = watched, time.monotonic()
+        return now - begun - late - max(0.0, now - due)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield lambda: time.monotonic() - begun - late[0]
+        yield passed
     finally:
         over.set()
         watcher.join()
+
+
+@contextmanager
+def promised(seconds: float) -> Iterator[None]:
+    """What is done here takes less, by the stopwatch; that it comes at all is waited for with patience."""
+    with stopwatch() as passed:
+        yield
+        assert passed() < seconds, f"{passed():g} s instead of {seconds:g} s"

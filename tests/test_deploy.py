@@ -173,7 +173,7 @@ def shown(board: str, title: str) -> str:
 
 def answered(address: str, query: str, labels: set[str]) -> dict[str, list[tuple[float, float]]]:
     """The points of each label, as soon as every one of these has risen."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE * 90
     found: dict[str, list[tuple[float, float]]] = {}
     while time.monotonic() < deadline:
         now = time.time()

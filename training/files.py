@@ -93,7 +93,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     except OSError as error:
         raise _told(folder, error) from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX) if wait else _lock(folder, handle)
+        _lock(folder, handle, wait)
         yield
     finally:
         os.close(handle)
@@ -131,9 +131,9 @@ def remember(path: Path, resolved: Mapping[str, object]) -> None:
         raise SettingsError(f"{path}: this output was begun with other settings: {told}; name another output folder")
 
 
-def _lock(folder: Path, handle: int) -> None:
+def _lock(folder: Path, handle: int, wait: bool) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise StorageError(f"{folder}: another run is writing here; wait for it, or name another folder") from error
 

@@ -123,7 +123,8 @@ class StudyData:
     def practice(self, folds: Sequence[int], count: int) -> list[Annotated]:
         """Minutes to fit a head on: of the clips of some folds, and half as many without any of them."""
         sounds, others = self.folder / f"practice-{_named(folds)}", self.folder / "practice-quiet"
-        materials, quiet = self._materials(folds, self.negatives()), Materials(distractors=self.negatives())
+        negatives = self.negatives()
+        materials, quiet = self._materials(folds, negatives), Materials(distractors=negatives)
         write_soundscapes(sounds, materials, _of(PRACTICE, count, _seed(folds)), progress=False)
         with self._alone():
             write_soundscapes(others, quiet, _of(QUIET, count // 2, 0), progress=False)

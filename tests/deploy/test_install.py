@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.parts_install import Machine, offline, quick
+from tests.parts import PATIENCE
 from tests.parts_service import Service
 
 DEMO = '[[source]]\nname = "demo"\nkind = "demo"\n[mqtt]\nenabled = false\n'
@@ -129,7 +130,7 @@ def test_two_installations_do_not_meet(tmp_path: Path) -> None:
     machine = quick(tmp_path)
     machine.home.mkdir(parents=True)
     with subprocess.Popen(["flock", machine.home / ".lock", "cat"], stdin=subprocess.PIPE) as holder:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE * 30
         while subprocess.run(["flock", "-n", machine.home / ".lock", "true"], check=False).returncode == 0:
             assert time.monotonic() < deadline
         assert "under way" in machine.install().stderr

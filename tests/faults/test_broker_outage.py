@@ -14,7 +14,7 @@ from monitor.backoff import Backoff
 from monitor.clock import SystemClock
 from monitor.config import MqttSettings
 from tests.faults.parts_broker import EVENTS, Gate, Heard, Node, SteppedClock, command, spooled
-from tests.parts import free_port, require, stopwatch, within
+from tests.parts import free_port, promised, require, stopwatch, within
 from tests.parts_mqtt import Inbox, Mosquitto, subscriber
 from tests.parts_mqtt_sink import broker, until
 
@@ -144,7 +144,8 @@ async def test_connection_killed_by_the_kernel_is_noticed_at_once_and_replaced(
         await until(lambda: node.spool.depth == 0)
         (port,) = _own_ports(broker.port) - others
         _kill_connection(port)
-        await until(lambda: node.sink._link is not link, 3)
+        with promised(3):
+            await until(lambda: node.sink._link is not link, 3)
         node.hear("source1")
         await until(lambda: Heard.of(inbox.on(EVENTS)).events == node.sent)
 

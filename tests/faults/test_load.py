@@ -16,7 +16,7 @@ from monitor.config import DemoSettings, HttpSettings, LogSettings, MqttSettings
 from monitor.model import open_student
 from monitor.service import Service
 from tests.faults.parts_broker import Heard, Hearing
-from tests.parts import free_port, require
+from tests.parts import free_port, require, stopwatch
 from tests.parts_mqtt import Mosquitto
 from tests.parts_mqtt_sink import broker, until
 
@@ -46,19 +46,18 @@ async def _service(broker: Mosquitto, folder: Path) -> AsyncIterator[Service]:
 
 
 async def _measure_lag(lags: list[float], busy: list[float]) -> None:
-    """How much later than asked for the loop comes back, and how long it has computed meanwhile."""
-    while True:
-        due, computed = time.monotonic() + 0.01, time.thread_time()
-        await asyncio.sleep(0.01)
-        lags.append(time.monotonic() - due)
-        busy.append(time.thread_time() - computed)
+    """How much later than asked for the loop comes back though a thread would have, and how long it has computed."""
+    with stopwatch() as seconds:
+        while True:
+            due, computed = seconds() + 0.01, time.thread_time()
+            await asyncio.sleep(0.01)
+            lags.append(seconds() - due)
+            busy.append(time.thread_time() - computed)
 
 
-@pytest.mark.parametrize(
-    "seconds, alone", [(5, False), pytest.param(60, True, marks=pytest.mark.soak, id="60 s, alone on the machine")]
-)
+@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.soak)])
 async def test_200_events_a_second_from_many_sources_all_arrive_and_the_loop_stays_free(
-    broker: Mosquitto, tmp_path: Path, seconds: int, alone: bool
+    broker: Mosquitto, tmp_path: Path, seconds: int
 ) -> None:
     arrived = tmp_path / "arrived"
     command = [require("mosquitto_sub"), "-p", str(broker.port), "-q", "1", "-t", "ssondo/pi1/+/event"]
@@ -84,6 +83,5 @@ async def test_200_events_a_second_from_many_sources_all_arrive_and_the_loop_sta
     heard = Heard.of(arrived.read_bytes().splitlines())
     assert total == seconds * RATE
     assert {source: events for source, events in heard.events.items() if source != "demo"} == hearing.sent
-    assert np.percentile(busy, 99) <= 0.05, f"median {np.median(busy):.4f} s, most {max(busy):.4f} s"
-    if alone:
-        assert np.percentile(lags, 99) <= 0.05, f"median {np.median(lags):.4f} s, most {max(lags):.4f} s"
+    for told in (lags, busy):
+        assert np.percentile(told, 99) <= 0.05, f"median {np.median(told):.4f} s, most {max(told):.4f} s"

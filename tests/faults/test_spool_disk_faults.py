@@ -14,7 +14,7 @@ from monitor.spool import Spool
 from monitor.status import Status
 from monitor.systemd import Notifier
 from tests.fakes import FakeClock, LoudnessStudent
-from tests.parts import require
+from tests.parts import promised, require
 from tests.parts_service import Service, running
 from tests.parts_spool import NOW, Disk, exhaust, fill, free, open_spool, protect, seqs, small_disk
 
@@ -183,7 +183,8 @@ def test_service_goes_on_while_its_disk_is_full_says_so_and_recovers(small_disk:
         assert service.metrics()["ssondo_spool_healthy"] == 0
         service.wait(lambda s: s.metrics()["ssondo_mqtt_acked_total"] >= 1, "its acknowledgement")
         free(small_disk)
-        service.wait(Service.ready, "readiness", 10)
+        with promised(10):
+            service.wait(Service.ready, "readiness", 10)
         assert service.metrics()["ssondo_spool_healthy"] == 1
         assert [line for line in service.log().splitlines() if "ERROR" in line and "spool disk failed" in line]
         assert service.stop() == 0

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.parts import free_port, within
+from tests.parts import free_port, promised, within
 from tests.parts_mqtt import Mosquitto, subscriber
 from tests.parts_mqtt_sink import broker, mqtt_sink
 
@@ -71,18 +71,20 @@ async def test_ending_is_bounded_when_the_broker_hangs(broker: Mosquitto, backlo
     if backlog:
         sink.retain("large", bytes(backlog))
         await asyncio.sleep(0.2)  # the kernel takes what it can
-    async with within(4):
-        if way == "close":
-            await sink.close()
-        else:
-            task.cancel()
-        await asyncio.wait({task})
+    with promised(4):
+        async with within(4):
+            if way == "close":
+                await sink.close()
+            else:
+                task.cancel()
+            await asyncio.wait({task})
 
 
 async def test_closing_before_a_connection_ends_the_run() -> None:
     sink = mqtt_sink(free_port())
     task = asyncio.create_task(sink.run())
     await asyncio.sleep(0)
-    async with within(3):
-        await sink.close()
-        await task
+    with promised(3):
+        async with within(3):
+            await sink.close()
+            await task

@@ -12,7 +12,7 @@ from monitor.config import MqttSettings
 from monitor.mqtt import MqttSink
 from monitor.sinks import deliver
 from monitor.spool import Spool
-from tests.parts import free_port
+from tests.parts import free_port, promised
 from tests.parts_events import event
 from tests.parts_mqtt import Mosquitto, subscriber
 from tests.parts_mqtt_sink import broker, connected, first_failure, mqtt_sink, running, until
@@ -30,7 +30,8 @@ async def test_retained_states_are_right_again_within_5_s_of_a_broker_that_forgo
         sink.retain("yard/label/siren", "OFF")
         await broker.start()
         async with subscriber(broker.port) as inbox:
-            await inbox.see("ssondo/pi1/availability", b"online", seconds=5)
+            with promised(5):
+                await inbox.see("ssondo/pi1/availability", b"online", seconds=5)
             assert inbox.on("ssondo/pi1/yard/label/siren") == [b"OFF"]
 
 
@@ -44,7 +45,8 @@ async def test_half_open_link_is_noticed_by_a_missing_acknowledgement_and_renewe
         broker.freeze()
         spool.append(event().to_json())
         wake.set()
-        await until(lambda: not sink.connected, seconds=3)
+        with promised(3):
+            await until(lambda: not sink.connected, seconds=3)
         assert "acknowledged nothing for 0.5 s" in (sink.detail or "") or "does not answer" in (sink.detail or "")
         assert spool.depth == 1
 
@@ -61,7 +63,8 @@ async def test_broker_that_is_stopped_is_noticed_at_once_and_told_in_one_line(
     caplog.set_level(logging.INFO, "monitor")
     async with connected(broker.port) as sink:
         broker.stop()
-        await until(lambda: (sink.detail or "").startswith("nothing listens"), seconds=3)
+        with promised(3):
+            await until(lambda: (sink.detail or "").startswith("nothing listens"), seconds=3)
         for _ in range(20):
             await asyncio.sleep(0.02)  # several attempts
 

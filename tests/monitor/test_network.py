@@ -18,7 +18,7 @@ from monitor.clock import SystemClock
 from monitor.config import NetworkSettings
 from monitor.errors import CaptureError
 from monitor.sources.network import NetworkSource, redact
-from tests.parts import PATIENCE, free_port, require, within
+from tests.parts import PATIENCE, free_port, promised, require, within
 from tests.parts_audio import ear, http_tone, pitch, rtsp_tone
 
 
@@ -52,9 +52,11 @@ def test_a_server_that_dies_or_stalls_is_reported_and_heard_again_when_another_s
         with server(port) as process:
             listening.blocks(1.0)
             process.send_signal(fault)
-            listening.until(lambda told: "interruption" in told, seconds=10)
+            with promised(10):
+                listening.until(lambda told: "interruption" in told, seconds=10)
         with server(port):
-            listening.until(lambda told: told.get("up"), seconds=15)
+            with promised(15):
+                listening.until(lambda told: told.get("up"), seconds=15)
             listening.blocks(0.5)
 
 
@@ -64,9 +66,11 @@ def test_an_rtsp_stream_that_returns_in_another_format_is_heard_at_its_new_rate(
         with rtsp_tone(port) as process:
             listening.blocks(1.0)
             process.kill()
-            listening.until(lambda told: "interruption" in told, seconds=10)
+            with promised(10):
+                listening.until(lambda told: "interruption" in told, seconds=10)
         with rtsp_tone(port, rate=48_000, channels=2):
-            listening.until(lambda told: told.get("up"), seconds=15)
+            with promised(15):
+                listening.until(lambda told: told.get("up"), seconds=15)
             rate = listening.blocks(2.0)[-1]["rate"]
     assert rate == 48_000
     assert pitch(listening.samples()[-48_000:], rate) == pytest.approx(440, abs=2)

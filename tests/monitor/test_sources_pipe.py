@@ -17,6 +17,7 @@ from monitor.config import PipeSettings
 from monitor.errors import CaptureError
 from monitor.sources.pipe import PipeSource
 from ssondo_stream.types import AudioBlock
+from tests.parts import within
 from tests.parts_audio import ear
 
 VALUES = np.random.default_rng(0).uniform(-0.9, 0.9, 4_000)
@@ -41,7 +42,7 @@ async def hear(source: PipeSource, path: Path, data: bytes, size: int = 1_000) -
     writing = asyncio.create_task(asyncio.to_thread(write_in_pieces, path, data, size))
     heard: list[np.ndarray] = []
     with pytest.raises(CaptureError, match="closed"):
-        async with aclosing(source.blocks()) as blocks, asyncio.timeout(10):
+        async with aclosing(source.blocks()) as blocks, within(10):
             async for block in blocks:
                 assert block.start == sum(map(len, heard))
                 heard.append(block.samples)

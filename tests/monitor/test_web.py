@@ -11,7 +11,7 @@ import pytest
 
 from monitor.errors import ConfigError
 from monitor.web import serve
-from tests.parts import within
+from tests.parts import promised, within
 from tests.parts_metrics import populated
 
 
@@ -121,12 +121,13 @@ async def test_port_is_free_again_afterwards() -> None:
 
 
 async def test_idle_client_does_not_hold_up_the_end() -> None:
-    async with within(4):
-        async with serve("127.0.0.1", 0, populated(), list) as port:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /health HTTP/1.1\r\nHost: half")
-            await writer.drain()
-        writer.close()
+    with promised(4):
+        async with within(4):
+            async with serve("127.0.0.1", 0, populated(), list) as port:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET /health HTTP/1.1\r\nHost: half")
+                await writer.drain()
+            writer.close()
 
 
 async def test_requests_are_not_logged(client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture) -> None:
