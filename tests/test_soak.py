@@ -24,7 +24,7 @@ PLACE = "yard"
 
 def test_five_minutes_of_two_sources_with_faults_lose_nothing(tmp_path: Path) -> None:
     out = tmp_path / "soak"
-    command = [sys.executable, "-m", "tests.soak", "--hours", str(2.5 / 60), "--speed", "20", "--sources", "2"]
+    command = [sys.executable, "-m", "tests.soak", "--hours", str(2.5 / 60), "--speed", "6", "--sources", "2"]
     done = subprocess.run(
         [*command, "--pause", "75", "--out", str(out)],
         cwd=ROOT,
