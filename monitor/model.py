@@ -19,4 +19,5 @@ def open_student(settings: ModelSettings) -> Student:
         device=settings.device,
         mode=settings.mode,
         span_seconds=settings.span_seconds if settings.mode == "continuous" else None,
+        scores_only=True,
     )

@@ -18,6 +18,7 @@ from ssondo_stream.spec import Activation, Architecture, Label, LocalPart, Stude
 
 SPEC_FILE = "bundle.json"
 NETWORK_FILE = "student.onnx"
+COMPUTED_FILE = "computed.onnx"
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT = 1
 _LARGEST_SPEC = 4_000_000  # bytes
@@ -77,7 +78,8 @@ def load_spec(folder: Path) -> StudentSpec:
         spec = _parse_spec(path, document, str(files.get(NETWORK_FILE, "")))
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path}: {error}") from error
-    for name in (NETWORK_FILE, *map(local_file, range(len(spec.local)))):
+    computed = [COMPUTED_FILE] if spec.computed_dim else []
+    for name in (NETWORK_FILE, *map(local_file, range(len(spec.local))), *computed):
         if name not in files:
             raise BundleError(f"{path}: 'files' must list {name}")
     return spec

@@ -21,6 +21,7 @@ def load_student(
     device: str = "cpu",
     mode: Mode = "windowed",
     span_seconds: float | None = None,
+    scores_only: bool = False,
 ) -> LoadedStudent:
     """Load the student of a bundle.
 
@@ -32,13 +33,14 @@ def load_student(
         device: "cpu", or for torch what it knows, such as "cuda".
         mode: see `LoadedStudent`.
         span_seconds: of the pooling in mode "continuous", rounded to whole columns; the window unless given.
+        scores_only: leave out of embeddings what no score depends on: streams of students that have it are faster.
 
     Raises:
         BundleError: there is no such bundle, or it is incomplete or altered.
         EngineError: the engine is not installed, or does not take the network or the options.
     """
     folder = find_bundle(str(bundle))
-    options = EngineOptions(threads, precision, device)
+    options = EngineOptions(threads, precision, device, scores_only)
     return LoadedStudent(folder, _opener(resolve(engine, options)), options, mode, span_seconds)
 
 

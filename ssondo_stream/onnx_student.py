@@ -11,14 +11,15 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would note a device's 
 import onnxruntime
 from numpy.typing import NDArray
 
-from ssondo_stream.bundle import NETWORK_FILE, StudentSpec, local_file
+from ssondo_stream.bundle import COMPUTED_FILE, NETWORK_FILE, StudentSpec, local_file
 from ssondo_stream.errors import BundleError, EngineError
 from ssondo_stream.local import FeatureMap
 from ssondo_stream.student import EngineOptions
-from ssondo_stream.types import Inference
+from ssondo_stream.types import Frames, Inference
 
 FRAMES = "frames"
 OUTPUTS = ("column_logits", "embedding")
+COMPUTED = "computed"
 
 
 def map_name(number: int) -> str:
@@ -39,7 +40,7 @@ class OnnxNetwork:
     """A bundle's ONNX files: its local parts, from maps to maps as the spec says, and the rest.
 
     The rest takes the last map, or the frames where there are no local parts, and has the outputs `column_logits`
-    [1, columns, labels] and `embedding` [1, dim].
+    [1, columns, labels] and `embedding` [1, dim]. What is computed goes from the frames to `computed` [1, dim].
 
     Raises:
         BundleError: a file has other inputs or outputs.
@@ -56,6 +57,8 @@ class OnnxNetwork:
         self._local = [_open(bundle / local_file(i), options.threads, *names) for i, names in enumerate(self._names)]
         self._input = self._names[-1][1][-1] if self._names else FRAMES
         self._rest = _open(bundle / NETWORK_FILE, options.threads, [self._input], OUTPUTS)
+        if options.computes(spec):
+            self._computed = _open(bundle / COMPUTED_FILE, options.threads, [FRAMES], [COMPUTED])
 
     def run_local(self, part: int, inputs: Sequence[NDArray[np.float32]]) -> Sequence[FeatureMap]:
         """Local part number `part`: its inputs, frames [t, n_mels] or maps -> its outputs."""
@@ -66,6 +69,11 @@ class OnnxNetwork:
         """The rest: the last map, or frames where there are no local parts -> inference."""
         logits, embedding = self._rest.run(None, {self._input: x[None]})
         return Inference(logits[0], embedding[0])
+
+    def run_computed(self, frames: Frames) -> NDArray[np.float32]:
+        """Frames [t, n_mels] -> what is computed of them, [computed_dim]."""
+        found: NDArray[np.float32] = self._computed.run(None, {FRAMES: frames[None]})[0][0]
+        return found
 
 
 def _open(path: Path, threads: int, needs: Sequence[str], gives: Sequence[str]) -> onnxruntime.InferenceSession:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssondo_stream.bundle import NETWORK_FILE, StudentSpec, local_file
+from ssondo_stream.bundle import COMPUTED_FILE, NETWORK_FILE, StudentSpec, local_file
 from ssondo_stream.errors import EngineError
 from ssondo_stream.local import FeatureMap
 from ssondo_stream.student import EngineOptions
-from ssondo_stream.types import Inference
+from ssondo_stream.types import Frames, Inference
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would report its import to the maker
 try:
@@ -40,6 +40,8 @@ class OpenVinoNetwork:
         }
         names = [*map(local_file, range(len(spec.local))), NETWORK_FILE]
         *self._local, self._rest = [_open(core, bundle / name, settings) for name in names]
+        if options.computes(spec):
+            self._computed = _open(core, bundle / COMPUTED_FILE, settings | {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run_local(self, part: int, inputs: Sequence[NDArray[np.float32]]) -> Sequence[FeatureMap]:
         """Local part number `part`: its inputs, frames [t, n_mels] or maps -> its outputs."""
@@ -49,6 +51,11 @@ class OpenVinoNetwork:
         """The rest: the last map, or frames where there are no local parts -> inference."""
         logits, embedding = _run(self._rest, [x])
         return Inference(logits, embedding)
+
+    def run_computed(self, frames: Frames) -> NDArray[np.float32]:
+        """Frames [t, n_mels] -> what is computed of them, [computed_dim]."""
+        (found,) = _run(self._computed, [frames])
+        return found
 
     def _check(self, core: openvino.Core, options: EngineOptions) -> None:
         if options.device != "cpu":

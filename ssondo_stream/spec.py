@@ -123,6 +123,8 @@ class StudentSpec:
         column_frames: frames per column of the last feature map.
         activation: from logits to scores.
         local: parts of the network in files of their own, in order; the network file takes the map of the last.
+        computed_dim: how many of the embedding's last dimensions come from a file of their own, `computed.onnx`, and
+            from the window's frames; no score depends on them.
         architecture: what `weights.safetensors` belongs to, where the bundle has it.
         source: where the weights come from, such as the file and sha256 of a checkpoint.
         network_sha256: of the network file; empty if the student was never saved.
@@ -136,6 +138,7 @@ class StudentSpec:
     column_frames: int = 32
     activation: Activation = "sigmoid"
     local: tuple[LocalPart, ...] = ()
+    computed_dim: int = 0
     architecture: Architecture | None = None
     source: Mapping[str, str] = field(default_factory=dict)
     network_sha256: str = ""
@@ -149,6 +152,8 @@ class StudentSpec:
                 f"need window_frames <= {_LONGEST_WINDOW} and embedding_dim >= 1, "
                 f"got {self.window_frames} and {self.embedding_dim}"
             )
+        if not 0 <= self.computed_dim < self.embedding_dim:
+            raise ValueError(f"need 0 <= computed_dim < embedding_dim, got {self.computed_dim} of {self.embedding_dim}")
         slugs = [label.slug for label in self.labels]
         if len(set(slugs)) != len(slugs):
             raise ValueError(f"labels must differ, got {slugs}")

@@ -5,7 +5,7 @@ its spec. An engine brings a `Network`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -34,6 +34,9 @@ class Network(Protocol):
     def run_rest(self, x: NDArray[np.float32]) -> Inference:
         """The rest of the network: the last map, or frames where there are no local parts -> inference."""
 
+    def run_computed(self, frames: Frames) -> NDArray[np.float32]:
+        """Frames [t, n_mels] -> what the embedding has beside what the network says."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -43,17 +46,23 @@ class EngineOptions:
         threads: of the engine.
         precision: of its arithmetic; what goes in and comes out is always float32.
         device: "cpu", or for torch what `torch.device` takes.
+        scores_only: whether embeddings may lack what no score depends on, which then is not computed.
     """
 
     threads: int = 1
     precision: Precision = "fp32"
     device: str = "cpu"
+    scores_only: bool = False
 
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise ValueError(f"need threads >= 1, got {self.threads}")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision must be 'fp32' or 'bf16', got {self.precision!r}")
+
+    def computes(self, spec: StudentSpec) -> bool:
+        """Whether a student's embeddings have a part that is computed apart, and it is wanted."""
+        return bool(spec.computed_dim) and not self.scores_only
 
 
 class LoadedStudent:
@@ -81,6 +90,7 @@ class LoadedStudent:
         self._bordered = mode == "windowed"
         self._span = self._checked_span(bundle, span_seconds)
         self._network = open_network(bundle, self.spec, options)
+        self._computes = options.computes(self.spec)
         self._try(bundle)
 
     def infer(self, frames: Frames) -> Inference:
@@ -88,11 +98,14 @@ class LoadedStudent:
         maps: list[NDArray[np.float32]] = [frames]
         for number, part in enumerate(self.spec.local):
             maps += self._network.run_local(number, [maps[i] for i in part.inputs])
-        return self._network.run_rest(maps[-1])
+        found = self._network.run_rest(maps[-1])
+        if not self._computes:
+            return found
+        return replace(found, embedding=np.concatenate((found.embedding, self._network.run_computed(frames))))
 
     def stream(self, hop_columns: int = 1) -> StudentStream:
         """The state of a new stream that infers every `hop_columns` columns."""
-        if not self.spec.local:
+        if not self.spec.local or self._computes:  # what is computed needs the window's frames
             return WindowedStream(self.spec, self.infer, hop_columns)
         parts = LocalParts(self.spec.local, self._network.run_local, self._span, bordered=self._bordered)
         return LocalStream(self.spec, parts, self._network.run_rest, hop_columns)
@@ -126,7 +139,8 @@ class LoadedStudent:
             found = self.infer(silence)
         except Exception as error:  # engines have no error class of their own to name
             raise BundleError(f"{bundle}: the network does not take a window of {silence.shape}: {error}") from error
-        expected = ((spec.columns_in(frames), len(spec.labels)), (spec.embedding_dim,))
+        left_out = 0 if self._computes else spec.computed_dim
+        expected = ((spec.columns_in(frames), len(spec.labels)), (spec.embedding_dim - left_out,))
         if (found.logits.shape, found.embedding.shape) != expected:
             raise BundleError(
                 f"{bundle}: the spec promises column logits and an embedding of {expected}, "

@@ -14,7 +14,8 @@ from ssondo_stream.errors import BundleError, EngineError
 from ssondo_stream.local import FeatureMap
 from ssondo_stream.student import EngineOptions
 from ssondo_stream.students import ColumnTagger, build, classifier
-from ssondo_stream.types import Inference
+from ssondo_stream.students.heads import ColumnOutput
+from ssondo_stream.types import Frames, Inference
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -48,6 +49,7 @@ class TorchNetwork:
             raise EngineError(f"torch {torch.__version__} has no device {options.device!r}: {error}") from error
         self._device = options.device
         self._parts = self._tagger.backbone.local_parts()
+        self._rest = self._tagger.rest if spec.local else self._whole
 
     @torch.inference_mode()
     def run_local(self, part: int, inputs: Sequence[NDArray[np.float32]]) -> Sequence[FeatureMap]:
@@ -57,8 +59,16 @@ class TorchNetwork:
     @torch.inference_mode()
     def run_rest(self, x: NDArray[np.float32]) -> Inference:
         """What follows the local parts: a map, or frames where there are none -> inference."""
-        logits, embedding = self._tagger.rest(self._image(x))
+        logits, embedding = self._rest(self._image(x))
         return Inference(_array(logits[0]), _array(embedding[0]))
+
+    @torch.inference_mode()
+    def run_computed(self, frames: Frames) -> NDArray[np.float32]:
+        """Frames [t, n_mels] -> what is computed of them, [computed_dim]."""
+        return _array(self._tagger.backbone.computed(self._image(frames)).mean(1)[0])
+
+    def _whole(self, image: torch.Tensor) -> ColumnOutput:
+        return self._tagger.pool(self._tagger.backbone(image))
 
     def _image(self, x: NDArray[np.float32]) -> torch.Tensor:
         """Frames [t, n_mels] or a map [channels, columns, bands], with time last and a batch of one."""

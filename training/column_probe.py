@@ -5,7 +5,7 @@ with the share of it that each sound fills as its target; what is fitted is what
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soundfile
@@ -103,12 +103,23 @@ def column_rows(
     return ColumnRows(np.concatenate([one for one, _ in rows]), np.concatenate([one for _, one in rows]), numbers)
 
 
-def fit_columns(rows: ColumnRows, labels: tuple[str, ...], strengths: Sequence[float] = STRENGTHS) -> ColumnProbe:
+def fit_columns(
+    rows: ColumnRows, labels: tuple[str, ...], strengths: Sequence[float] = STRENGTHS, *, used: int | None = None
+) -> ColumnProbe:
     """Fit a linear head; its regularisation is chosen on every fifth recording, then all are fitted.
+
+    Args:
+        rows: columns with their targets.
+        labels: of the targets.
+        strengths: of the regularisation, to choose from.
+        used: the head sees so many of an embedding's dimensions, the first; statistics over five seconds, which may
+            follow them, tell nothing of half a second. All of them if not given.
 
     Raises:
         ProbeError: there are too few recordings to choose on.
     """
+    dim = rows.embeddings.shape[1]
+    rows = replace(rows, embeddings=rows.embeddings[:, :used])
     kept_back = rows.recordings % _KEPT_BACK == _KEPT_BACK - 1
     if not kept_back.any() or kept_back.all():
         raise ProbeError(f"need {_KEPT_BACK} recordings or more to choose the regularisation on")
@@ -116,8 +127,17 @@ def fit_columns(rows: ColumnRows, labels: tuple[str, ...], strengths: Sequence[f
     losses = [_loss(fit_linear(fitted.embeddings, fitted.targets, one), judged) for one in strengths]
     best = int(np.argmin(losses))
     head = fit_linear(rows.embeddings, rows.targets, strengths[best])
-    probe = Probe(head, labels, "multi", (), (THRESHOLD,) * len(labels))
+    probe = Probe(_blind_beyond(head, dim), labels, "multi", (), (THRESHOLD,) * len(labels))
     return ColumnProbe(probe, strengths[best], losses[best], len(rows.embeddings))
+
+
+@torch.no_grad()
+def _blind_beyond(head: nn.Module, dim: int) -> nn.Module:
+    """The head for embeddings of more dimensions, of which it does not see those that are added."""
+    for layer in (part for part in head.modules() if isinstance(part, nn.Linear)):
+        layer.weight = nn.Parameter(functional.pad(layer.weight, (0, dim - layer.in_features)), requires_grad=False)
+        layer.in_features = dim
+    return head
 
 
 def _whole(recording: Annotated, rate: int) -> Samples:

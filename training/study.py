@@ -55,7 +55,7 @@ class Effort:
         practice, measured: minutes that a head is fitted on, and measured on with sounds in them.
     """
 
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0,)
     crops: int = 4000
     windows: int = 3000
     scenes: int = 2500

@@ -37,7 +37,7 @@ def write_stream_bundle(student: Path, practice: Sequence[Annotated], bundle: Pa
     if not (bundle / "bundle.json").exists():
         trained = load_learner(student)
         rows = column_rows(trained, practice, LABELS, progress=False)
-        fitted = fit_columns(rows, LABELS)
+        fitted = fit_columns(rows, LABELS, used=trained.learner.backbone.learnt_dim)
         save_probe(student / "columns", fitted.probe)
         write_json(
             student / "columns" / "report.json",

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ssondo_stream.bundle import (
+    COMPUTED_FILE,
     WEIGHTS_FILE,
     LocalPart,
     StudentSpec,
@@ -27,8 +28,8 @@ from ssondo_stream.bundle import (
 from ssondo_stream.errors import StreamError
 from ssondo_stream.loading import load_student
 from ssondo_stream.mel import log_mel
-from ssondo_stream.onnx_student import FRAMES, OUTPUTS, local_names
-from ssondo_stream.students.heads import ColumnOutput, ColumnTagger
+from ssondo_stream.onnx_student import COMPUTED, FRAMES, OUTPUTS, local_names
+from ssondo_stream.students.heads import ColumnOutput, ColumnTagger, image
 from ssondo_stream.types import Samples
 
 LENGTHS = (16, 48, 80, 336, 624)
@@ -58,18 +59,27 @@ class _Local(nn.Module):
 
 
 class _Rest(nn.Module):
-    """What follows the local parts of a turned student, or the whole of one that has none."""
+    """What follows the local parts of a turned student."""
 
     def __init__(self, student: ColumnTagger) -> None:
         super().__init__()
         self.student = student
 
     def forward(self, x: Tensor) -> ColumnOutput:
-        """The last map, or frames [batch, time, n_mels]."""
-        if not self.student.backbone.local_parts():
-            whole: ColumnOutput = self.student(x)
-            return whole
+        """The last map."""
         return self.student.pool(self.student.backbone.rest(x).transpose(2, 3))
+
+
+class _Computed(nn.Module):
+    """What the embedding has beside what is learnt."""
+
+    def __init__(self, student: ColumnTagger) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames [batch, time, n_mels] -> [batch, computed_dim]."""
+        return self.student.backbone.computed(image(frames)).mean(1)
 
 
 def _turned(student: ColumnTagger) -> ColumnTagger:
@@ -101,9 +111,14 @@ def write_bundle(
         ParityError: ONNX Runtime and torch differ, see `check_parity`; the folder is not touched.
         BundleError: the spec does not fit the network.
     """
-    spec = replace(spec, local=tuple(LocalPart(*part[1:]) for part in student.backbone.local_parts()))
-    network, *parts = to_onnx(student, spec)
-    contents = {local_file(i): part for i, part in enumerate(parts)}
+    apart, backbone = student.is_apart, student.backbone
+    parts = tuple(LocalPart(*part[1:]) for part in backbone.local_parts() if apart)
+    spec = replace(spec, local=parts, computed_dim=backbone.computed_dim if apart else 0)
+    network, *files_of_parts = to_onnx(student, spec)
+    contents = {local_file(i): part for i, part in enumerate(files_of_parts)}
+    if spec.computed_dim:
+        frames = torch.zeros(1, LENGTHS[-1], spec.mel.n_mels)
+        contents[COMPUTED_FILE] = _exported(_Computed(student), (frames,), [FRAMES], [COMPUTED])
     if spec.architecture:
         contents[WEIGHTS_FILE] = save({name: tensor.contiguous() for name, tensor in student.state_dict().items()})
     contents.update(files or {})
@@ -127,7 +142,7 @@ def to_onnx(student: ColumnTagger, spec: StudentSpec) -> list[bytes]:
         with torch.no_grad():
             maps += part(*taken)
     last = local_names(spec)[-1][1][-1] if exported else FRAMES
-    return [_exported(_Rest(student), (maps[-1],), [last], OUTPUTS), *exported]
+    return [_exported(_Rest(student) if exported else student, (maps[-1],), [last], OUTPUTS), *exported]
 
 
 def check_parity(student: ColumnTagger, bundle: Path, lengths: Sequence[int] = LENGTHS) -> float:
@@ -174,7 +189,8 @@ def _difference(a: Tensor, b: Tensor) -> float:
 
 def _exported(part: nn.Module, examples: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
     frames_or_logits = (FRAMES, OUTPUTS[0])
-    axes = {name: {1 if name in frames_or_logits else 2: "time"} for name in (*inputs, *outputs) if name != OUTPUTS[1]}
+    fixed = (OUTPUTS[1], COMPUTED)
+    axes = {name: {1 if name in frames_or_logits else 2: "time"} for name in (*inputs, *outputs) if name not in fixed}
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ssondo_stream.students.layers import Backbone
 
@@ -56,18 +57,25 @@ class ColumnTagger(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = head
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether no logit depends on what is computed, which then need not be where only logits are wanted."""
+        linear = [layer for layer in self.head.modules() if isinstance(layer, nn.Linear)] if self.head else []
+        return not any(layer.weight[:, self.backbone.learnt_dim :].any() for layer in linear[:1])
+
     def forward(self, frames: Tensor) -> ColumnOutput:
         """Log-mel frames [batch, time, n_mels] -> logits of each column, embedding of the window."""
-        return self.rest(self.backbone.local(image(frames)))
+        return self.pool(self.backbone(image(frames)))
 
     def rest(self, maps: Tensor) -> ColumnOutput:
-        """What `forward` gives, from the last map of the local parts."""
+        """What `forward` gives without what is computed, from the last map of the local parts."""
         return self.pool(self.backbone.rest(maps))
 
     def pool(self, maps: Tensor) -> ColumnOutput:
         """What `forward` gives, from the last map of all [batch, channels, bands, columns]."""
         columns = self.backbone.columns(maps)
-        logits = columns[..., :0] if self.head is None else self.head(self.dropout(columns))
+        seen = functional.pad(columns, (0, self.backbone.embedding_dim - columns.shape[2]))
+        logits = columns[..., :0] if self.head is None else self.head(self.dropout(seen))
         return ColumnOutput(logits, columns.mean(1))
 
 

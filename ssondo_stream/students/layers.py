@@ -46,14 +46,25 @@ class Backbone(nn.Module, ABC):
     Attributes:
         dim: channels of the last feature map.
         embedding_dim: width of the embedding.
+        computed_dim: of these, how many of the last are computed from the image by `computed`; no layer sees them.
         column_frames: frames per column of the last feature map.
         time_axis: of the maps; 2 where the axes are turned for export.
     """
 
     dim: int
     embedding_dim: int
+    computed_dim: int = 0
     column_frames: int = 32
     time_axis: int = 3
+
+    @property
+    def learnt_dim(self) -> int:
+        """How many of an embedding's dimensions, the first, come from weights."""
+        return self.embedding_dim - self.computed_dim
+
+    def computed(self, x: Tensor) -> Tensor:
+        """What the embedding has of an image beside what is learnt, [batch, columns, computed_dim]."""
+        return x.new_zeros(len(x), 1, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature map of images [batch, 1, n_mels, time]."""

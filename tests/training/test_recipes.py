@@ -21,6 +21,7 @@ PARAMETERS = {"mobilenetv3": 2_971_664, "dymn": 8_643_312, "eres2net": 1_368_068
 SHORT = ("batch=4", "sampling.draws=8", "epochs=2", "seconds=0.6", "student.hidden=16")
 NARROW = {
     "mobilenetv3": "student.options.width_mult=0.1",
+    "textured_mobilenetv3": "student.options.width_mult=0.1",
     "dymn": "student.options.width_mult=0.1",
     "eres2net": "student.options={m_channels = 8, num_blocks = [1, 1, 1, 1, 1]}",
     "resnet": "student.options={channels = [4, 8, 8, 16], dim = 8}",
