@@ -165,7 +165,7 @@ class Split:
         return out
 
     def teachers(self) -> str:
-        """The networks of all seeds, and statistics of textures, as an ensemble."""
+        """A network, or several of different seeds, and statistics of textures, as an ensemble."""
         return ",".join([*(str(self.network(seed)) for seed in self.effort.seeds), str(self.textures())])
 
     def ensemble(self) -> Path:

@@ -178,6 +178,19 @@ def test_strength_is_judged_on_every_fifth_recording_alone() -> None:
     assert judged.loss > 1 > fit_columns(rows, LABELS, (1e-2,)).loss
 
 
+def test_head_may_see_the_first_dimensions_alone() -> None:
+    """What follows changes neither the fit nor what the head says."""
+    rows, draw = separable(), np.random.default_rng(2)
+    more = draw.standard_normal((len(rows.embeddings), 5)).astype(np.float32)
+    wide = replace(rows, embeddings=np.concatenate((rows.embeddings, more), 1))
+    alone, found = fit_columns(rows, LABELS), fit_columns(wide, LABELS, used=rows.embeddings.shape[1])
+    assert found.probe.dim == wide.embeddings.shape[1]
+    assert (found.strength, found.loss) == (alone.strength, alone.loss)
+    with torch.no_grad():
+        said, expected = (one.probe.head(torch.from_numpy(of.embeddings)) for one, of in ((found, wide), (alone, rows)))
+    torch.testing.assert_close(said, expected)
+
+
 @pytest.mark.parametrize("recordings", [1, 4])
 def test_too_few_recordings_are_refused(recordings: int) -> None:
     with pytest.raises(ProbeError, match="need 5 recordings or more"):
