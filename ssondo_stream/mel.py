@@ -132,19 +132,19 @@ def log_mel(samples: Samples, config: MelConfig | None = None) -> Frames:
 
 
 @cache
-def _bands(config: MelConfig) -> tuple[tuple[slice, NDArray[np.float32]], ...]:
+def _bands(config: MelConfig) -> tuple[tuple[slice, NDArray[np.float64]], ...]:
     """The filterbank in a few parts, each with the bins that its filters reach: nearly all of it is zero."""
     parts = []
     for filters in np.array_split(filterbank(config), _PARTS, axis=1):
         used = np.flatnonzero(filters.any(axis=1))
-        parts.append((slice(used[0], used[-1] + 1), np.ascontiguousarray(filters[used[0] : used[-1] + 1])))
+        parts.append((slice(used[0], used[-1] + 1), filters[used[0] : used[-1] + 1].astype(np.float64)))
     return tuple(parts)
 
 
 def _transform(cut: Samples, config: MelConfig) -> Frames:
     spectrum = np.fft.rfft(cut * _window(config.n_fft))
-    power = spectrum.real**2 + spectrum.imag**2
-    energy = np.concatenate([power[:, bins] @ filters for bins, filters in _bands(config)], axis=1)
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float64)  # or sums would depend on how audio is cut
+    energy = np.concatenate([power[:, bins] @ filters for bins, filters in _bands(config)], axis=1).astype(np.float32)
     mel = np.log(energy + np.float32(config.offset))
     return np.asarray((mel - np.float32(config.mean)) / np.float32(config.std), np.float32)
 

@@ -49,20 +49,23 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def assert_golden(ours: Tensor, theirs: NDArray[np.float32]) -> None:
-    """Within 1e-4 of the largest value."""
+def assert_golden(ours: Tensor, theirs: NDArray[np.float32], allowed: float = 1e-4) -> None:
+    """Within 1e-4 of the largest value, unless more is allowed."""
     assert ours.shape == theirs.shape
-    assert np.abs(ours.numpy() - theirs).max() < 1e-4 * np.abs(theirs).max()
+    assert np.abs(ours.numpy() - theirs).max() < allowed * np.abs(theirs).max()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_published_student_gives_the_golden_outputs(files: Path, name: str) -> None:
-    student = get_ssondo(files / f"{name}.ckpt", return_logits=True)
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_published_student_gives_the_golden_outputs(files: Path, name: str, precision: torch.dtype) -> None:
+    student = get_ssondo(files / f"{name}.ckpt", return_logits=True).to(precision)
     assert student.embedding_dim == DIMS[name]
     with torch.inference_mode():
-        embeddings, projection = student(torch.stack([audio(10, 1), audio(10, 2)]))
-        long_clip = student.get_embeddings(audio(25, 3)[: 20 * SECOND])
-    assert_golden(embeddings, golden(name)["embeddings"])
+        embeddings, projection = student(torch.stack([audio(10, 1), audio(10, 2)]).to(precision))
+        long_clip = student.get_embeddings(audio(25, 3)[: 20 * SECOND].to(precision))
+    # ERes2Net's deviations amplify rounding to 8e-5 on the published side, and to 1.2e-4 here without AVX-512
+    allowed = 2e-4 if name == "eres2net" and precision == torch.float32 else 1e-4
+    assert_golden(embeddings, golden(name)["embeddings"], allowed)
     assert_golden(projection, golden(name)["projection"])
     assert_golden(long_clip, golden(name)["long_clip_embedding"])
 
