@@ -91,9 +91,12 @@ def distill(
 
 
 def export(
-    student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder that `distill` wrote.")],
+    student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder that `distill` wrote, or a bundle.")],
     *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the bundle.")],
+    textures: Annotated[
+        Path | None, typer.Option("--textures", metavar="DIR", help="Statistics to put beside a finished bundle.")
+    ] = None,
     probe: Annotated[Path | None, typer.Option("--probe", metavar="DIR", help="What `probe` wrote, its head.")] = None,
     labels: Annotated[
         Path | None,
@@ -114,14 +117,31 @@ def export(
 
     if labels and not probe:
         raise RecipeError("--labels are of a head: name --probe too")
+    files = {path.name: _content(path) for path in extra or ()}
+    if textures:
+        if probe or window:
+            raise RecipeError("--textures go beside a finished bundle, which has its head and its window")
+        return _put_beside(student, textures, out, files)
     trained, head = load_learner(student), load_probe(probe) if probe else None
     settings = read_label_settings(labels) if labels else None
-    files = {path.name: _content(path) for path in extra or ()}
     difference = write_student_bundle(
         trained, out, probe=head, labels=settings, window_seconds=window, weights=weights, files=files
     )
     told = len(head.labels) if head else 0
     typer.echo(f"{out}: {told} labels, ONNX Runtime and torch differ by {difference:.1e}")
+    return None
+
+
+def _put_beside(bundle: Path, textures: Path, out: Path, files: dict[str, bytes]) -> None:
+    from ssondo_stream.bundle import load_spec
+    from ssondo_stream.students.export import put_beside
+    from training.teachers.textures import MEL, load_textures
+
+    standard = load_textures(textures)
+    if (heard := load_spec(bundle).mel) != MEL:
+        raise RecipeError(f"{bundle}: the statistics are of frames as {MEL}, this student hears {heard}")
+    difference = put_beside(bundle, standard, standard.textures.count, out, files)
+    typer.echo(f"{out}: {standard.textures.count} statistics added, ONNX Runtime and torch differ by {difference:.1e}")
 
 
 def _sources(

@@ -5,6 +5,7 @@ Nothing is written unless ONNX Runtime says what torch says, at every length tha
 
 import copy
 import io
+import json
 import logging
 import tempfile
 import warnings
@@ -19,13 +20,16 @@ from torch import Tensor, nn
 
 from ssondo_stream.bundle import (
     COMPUTED_FILE,
+    NETWORK_FILE,
+    SPEC_FILE,
     WEIGHTS_FILE,
     LocalPart,
     StudentSpec,
+    load_spec,
     local_file,
     save_bundle,
 )
-from ssondo_stream.errors import StreamError
+from ssondo_stream.errors import BundleError, StreamError
 from ssondo_stream.loading import load_student
 from ssondo_stream.mel import log_mel
 from ssondo_stream.onnx_student import COMPUTED, FRAMES, OUTPUTS, local_names
@@ -78,8 +82,21 @@ class _Computed(nn.Module):
         self.student = student
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames [batch, time, n_mels] -> [batch, computed_dim]."""
-        return self.student.backbone.computed(image(frames)).mean(1)
+        """Frames [batch, time, n_mels] -> [batch, columns, computed_dim]."""
+        return self.student.backbone.computed(image(frames))
+
+
+class _Mean(nn.Module):
+    """The mean over columns."""
+
+    def __init__(self, of: nn.Module) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames [batch, time, n_mels] -> [batch, count]."""
+        found: Tensor = self.of(frames).mean(1)
+        return found
 
 
 def _turned(student: ColumnTagger) -> ColumnTagger:
@@ -118,7 +135,7 @@ def write_bundle(
     contents = {local_file(i): part for i, part in enumerate(files_of_parts)}
     if spec.computed_dim:
         frames = torch.zeros(1, LENGTHS[-1], spec.mel.n_mels)
-        contents[COMPUTED_FILE] = _exported(_Computed(student), (frames,), [FRAMES], [COMPUTED])
+        contents[COMPUTED_FILE] = _exported(_Mean(_Computed(student)), (frames,), [FRAMES], [COMPUTED])
     if spec.architecture:
         contents[WEIGHTS_FILE] = save({name: tensor.contiguous() for name, tensor in student.state_dict().items()})
     contents.update(files or {})
@@ -127,6 +144,52 @@ def write_bundle(
         difference = check_parity(student, Path(trial))
     save_bundle(folder, spec, network, contents)
     return difference
+
+
+def put_beside(
+    bundle: Path, computed: nn.Module, count: int, folder: Path, files: Mapping[str, bytes] | None = None
+) -> float:
+    """Copy a bundle, with what a module computes of the window's frames behind its embeddings; its scores stay.
+
+    Weights for torch are left behind, as their architecture knows nothing of it.
+
+    Args:
+        bundle: whose embeddings have no computed part yet.
+        computed: frames [batch, time, n_mels] -> [batch, columns, count], of which an embedding has the mean.
+        count: of the dimensions that are added.
+        folder: of the copy.
+        files: further files, instead of those of these names.
+
+    Returns:
+        The largest difference between ONNX Runtime and torch in what is added.
+
+    Raises:
+        BundleError: the bundle cannot be read, or has a computed part.
+        ParityError: they differ by more than `TOLERANCE` allows of numbers of this size.
+    """
+    spec = load_spec(bundle)
+    if spec.computed_dim:
+        raise BundleError(f"{bundle}: its embeddings have a computed part of {spec.computed_dim} dimensions already")
+    listed = json.loads((bundle / SPEC_FILE).read_text(encoding="utf-8"))["files"]
+    contents = {name: (bundle / name).read_bytes() for name in listed if name != WEIGHTS_FILE}
+    frames = torch.zeros(1, LENGTHS[-1], spec.mel.n_mels)
+    contents[COMPUTED_FILE] = _exported(_Mean(computed), (frames,), [FRAMES], [COMPUTED])
+    spec = replace(spec, embedding_dim=spec.embedding_dim + count, computed_dim=count, architecture=None)
+    network = contents.pop(NETWORK_FILE)
+    contents.update(files or {})
+    with tempfile.TemporaryDirectory() as trial:
+        save_bundle(Path(trial), spec, network, contents)
+        student = load_student(trial, engine="onnx")
+        sound, worst = log_mel(_trial_audio(spec, max(LENGTHS)), spec.mel), 0.0
+        for length in LENGTHS:
+            with torch.inference_mode():
+                expected = computed(torch.from_numpy(sound[:length])[None]).mean(1)[0]
+            found = torch.from_numpy(student.infer(sound[:length]).embedding[-count:])
+            worst = max(worst, _difference(found, expected))
+    if not worst <= ROUNDINGS * TOLERANCE:
+        raise ParityError(f"{bundle.name}: torch and ONNX Runtime differ by {worst:.1e} in what is computed")
+    save_bundle(folder, spec, network, contents)
+    return worst
 
 
 def to_onnx(student: ColumnTagger, spec: StudentSpec) -> list[bytes]:

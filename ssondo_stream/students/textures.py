@@ -22,6 +22,7 @@ _PAIR = 2  # frames that are taken together for it
 _LEAST_WEIGHT = 1e-3  # of a silent frame, so that a context of silence has statistics too
 _QUIET, _STILL = 1e-4, 1e-3  # variances that are hardly told from none
 _LEAST_POWER = 1e-5
+FARTHEST = 3.0  # deviations
 
 
 class Textures(nn.Module):
@@ -114,6 +115,30 @@ class Textures(nn.Module):
         power = cosine * cosine + sine * sine
         ranges = [power[:, :, low - 1 : high - 1].sum(2) for low, high in pairwise(_RATES)]
         return (torch.cat(ranges, 1) + _LEAST_POWER).log()
+
+
+class StandardTextures(nn.Module):
+    """Frames [batch, time, n_mels] -> standardised statistics [batch, columns, count], three deviations at most.
+
+    Args:
+        mean, deviation: [count], what is usual of each.
+        n_mels: as for `Textures`.
+    """
+
+    def __init__(self, mean: Tensor, deviation: Tensor, n_mels: int = 64) -> None:
+        super().__init__()
+        self.textures = Textures(n_mels)
+        if mean.shape != (self.textures.count,) or deviation.shape != mean.shape:
+            raise ValueError(f"need {self.textures.count} means and deviations, got {mean.shape}, {deviation.shape}")
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
+        self.mean: Tensor
+        self.deviation: Tensor
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Statistics of frames [batch, time, n_mels]."""
+        found: Tensor = self.textures(frames).transpose(1, 2)
+        return ((found - self.mean) / self.deviation).clamp(-FARTHEST, FARTHEST)
 
 
 def _cosines(n_mels: int) -> Tensor:

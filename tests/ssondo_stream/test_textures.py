@@ -15,12 +15,12 @@ from ssondo_stream.bundle import Architecture, Label, StudentSpec
 from ssondo_stream.errors import BundleError
 from ssondo_stream.loading import Engine
 from ssondo_stream.mel import MelConfig, log_mel
-from ssondo_stream.students import ColumnTagger, classifier
+from ssondo_stream.students import ColumnTagger, MobileNetV3, classifier
 from ssondo_stream.students.contexts import CONTEXT_FRAMES
-from ssondo_stream.students.export import write_bundle
+from ssondo_stream.students.export import put_beside, write_bundle
 from ssondo_stream.students.rhythms import LAGS, PATCH, RATES, SCALES, STEPS
 from ssondo_stream.students.textured import TexturedMobileNetV3
-from ssondo_stream.students.textures import Textures
+from ssondo_stream.students.textures import StandardTextures, Textures
 from ssondo_stream.windowed import LocalStream
 from tests.parts_shared import seeded
 
@@ -273,6 +273,29 @@ def test_scores_alone_need_no_statistics_where_the_head_does_not_see_them(tmp_pa
         whole, quick = load_student(folder).infer(frames), load_student(folder, scores_only=True).infer(frames)
         np.testing.assert_array_equal(whole.logits, quick.logits)
         assert len(whole.embedding) - len(quick.embedding) == (COUNT if apart else 0)
+
+
+def test_statistics_are_put_beside_a_finished_student(tmp_path: Path) -> None:
+    """Its scores stay, to the bit; embeddings end with what is said of the whole window."""
+    plain, count = tmp_path / "plain", Textures(BANDS).count
+    network = MobileNetV3(**OPTIONS).eval()
+    student = ColumnTagger(network, classifier(network.embedding_dim, 2)).eval()
+    spec = StudentSpec("plain", (Label("A"), Label("B")), network.embedding_dim, MEL)
+    write_bundle(student, plain, spec, {"MODEL_CARD.md": b"old", "CREDITS.csv": b"kept"})
+    standard = StandardTextures(torch.linspace(-1, 1, count), torch.full((count,), 2.0))
+    assert put_beside(plain, standard, count, tmp_path / "both", {"MODEL_CARD.md": b"new"}) < 1e-3
+    assert (tmp_path / "both" / "MODEL_CARD.md").read_bytes() == b"new"
+    assert (tmp_path / "both" / "CREDITS.csv").read_bytes() == b"kept"
+    before, after = load_student(plain), load_student(tmp_path / "both")
+    frames = log_mel(seeded().audio(10, RATE, 1), MEL)
+    old, new = before.infer(frames), after.infer(frames)
+    np.testing.assert_array_equal(new.logits, old.logits)
+    np.testing.assert_array_equal(new.embedding[:-count], old.embedding)
+    with torch.no_grad():
+        expected = standard(torch.from_numpy(frames)[None]).mean(1)[0]
+    np.testing.assert_allclose(new.embedding[-count:], expected.numpy(), atol=1e-3)
+    with pytest.raises(BundleError, match="a computed part of 748 dimensions already"):
+        put_beside(tmp_path / "both", standard, count, tmp_path / "twice")
 
 
 def test_a_bundle_without_its_statistics_is_refused(tmp_path: Path) -> None:

@@ -9,15 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssondo_stream.bundle import WEIGHTS_FILE
+from ssondo_stream.bundle import WEIGHTS_FILE, StudentSpec
 from ssondo_stream.errors import BundleError
 from ssondo_stream.loading import load_student
+from ssondo_stream.mel import MelConfig
+from ssondo_stream.students import ColumnTagger, MobileNetV3
+from ssondo_stream.students.export import write_bundle
 from tests.parts import PATIENCE
 from tests.training.parts_distill import CLIPS, recipe_file, sources, tones
 from tests.training.parts_embeddings import ROOT
 from training.cli import main
 from training.embeddings import open_embeddings
+from training.manifest import open_manifest
 from training.recipe import load_recipe
+from training.teachers.textures import MEL, fit_textures
 
 COMMANDS = ("extract", "cluster", "recipes", "distill", "probe", "synthesis", "evaluate", "export")
 
@@ -103,6 +108,20 @@ def test_steps_lead_from_audio_to_a_bundle_that_runs(call: Call, tmp_path: Path)
         load_student(out / "small", engine="torch")
 
 
+def test_statistics_are_put_beside_a_finished_bundle(call: Call, tmp_path: Path) -> None:
+    textures, bundle = tmp_path / "textures", tmp_path / "bundle"
+    fit_textures(open_manifest(tones(tmp_path / "audio")), textures, 0.6)
+    student = ColumnTagger(MobileNetV3(width_mult=0.1), None).eval()
+    for name, mel in (("bundle", MEL), ("other", MelConfig())):
+        write_bundle(student, tmp_path / name, StudentSpec(name, (), student.backbone.embedding_dim, mel))
+    code, said, _ = call("export", bundle, "--textures", textures, "--out", tmp_path / "both")
+    assert (code, "748 statistics added" in said) == (0, True)
+    both = load_student(tmp_path / "both").spec
+    assert (both.computed_dim, both.embedding_dim) == (748, student.backbone.embedding_dim + 748)
+    code, _, error = call("export", tmp_path / "other", "--textures", textures, "--out", tmp_path / "none")
+    assert (code, "the statistics are of frames as" in error) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("more", "code", "told"),
     [
@@ -143,6 +162,8 @@ def test_mistake_is_one_line_on_stderr(
         (["cluster", "{data}/embeddings", "--folds", "1", "--out", "o"], 2, "folds need --manifest"),
         (["export", "{data}", "--out", "o"], 1, "student.safetensors: cannot be read"),
         (["export", "{data}", "--labels", "l.json", "--out", "o"], 2, "--labels are of a head"),
+        (["export", "b", "--textures", "t", "--probe", "p", "--out", "o"], 2, "--textures go beside a finished bundle"),
+        (["export", "b", "--textures", "{data}", "--out", "o"], 1, "cannot be read as statistics of textures"),
         (["recipes", "none"], 2, "no recipe 'none'"),
         (["probe", "{data}/embeddings", "--manifest", "{data}/meta.csv", "--hidden", "0", "--out", "o"], 2, "hidden"),
         (["probe", "{data}", "--manifest", "{data}/meta.csv", "--out", "o"], 1, "expected"),

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ssondo_stream.mel import MelConfig, log_mel
-from ssondo_stream.students.textures import Textures
+from ssondo_stream.students.textures import StandardTextures, Textures
 from training.clips import read_clip
 from training.files import make_folder, write_file
 from training.manifest import Manifest
@@ -23,7 +24,6 @@ from training.teachers.frontend import check_audio
 
 TEXTURES_FILE = "textures.safetensors"
 MEL = MelConfig(n_mels=64, offset=1e-6, mean=-5.0, std=5.0)
-_FARTHEST = 3.0  # deviations
 _AT_ONCE = 64  # clips
 
 
@@ -41,6 +41,20 @@ def fit_textures(manifest: Manifest, out: Path, seconds: float) -> None:
     write_file(out / TEXTURES_FILE, lambda file: file.write(content))
 
 
+def load_textures(path: Path) -> StandardTextures:
+    """What `fit_textures` wrote, by its folder or file.
+
+    Raises:
+        TeacherError: there is no such file, or it is damaged.
+    """
+    path = path / TEXTURES_FILE if path.is_dir() else path
+    try:
+        found = load_file(path)
+        return StandardTextures(found["mean"], found["deviation"], MEL.n_mels).eval()
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise TeacherError(f"{path}: cannot be read as statistics of textures ({error})") from error
+
+
 class TextureTeacher:
     """Standardised statistics, of a stretch of 5.1 s around each column of half a second.
 
@@ -52,12 +66,7 @@ class TextureTeacher:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        path = Path(folder) / TEXTURES_FILE if Path(folder).is_dir() else Path(folder)
-        try:
-            found = load_file(path)
-            self._mean, self._deviation = found["mean"], found["deviation"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise TeacherError(f"{path}: cannot be read as statistics of textures ({error})") from error
+        self._textures = load_textures(Path(folder))
 
     @property
     def sample_rate(self) -> int:
@@ -67,7 +76,7 @@ class TextureTeacher:
     @property
     def embedding_dim(self) -> int:
         """Statistics."""
-        return len(self._mean)
+        return self._textures.textures.count
 
     def embed(self, audio: Tensor) -> Tensor:
         """Audio [b, n] -> [b, dim] float32, the mean over columns.
@@ -84,21 +93,20 @@ class TextureTeacher:
             AudioError: as for `embed`.
         """
         check_audio(audio, MEL.samples_for(2))
-        rows = _of_columns(audio.detach().float().cpu().numpy())
-        standard = np.clip((rows - self._mean) / self._deviation, -_FARTHEST, _FARTHEST)
-        return torch.from_numpy(standard.astype(np.float32)).to(audio.device)
+        with torch.inference_mode():
+            found: Tensor = self._textures(_frames(audio.detach().float().cpu().numpy()))
+        return found.clone().to(audio.device)
 
 
 def _of_clips(manifest: Manifest, start: int, seconds: float) -> NDArray[np.float32]:
     """The statistics of every column of some clips, [rows, statistics]."""
     entries = manifest.entries[start : start + _AT_ONCE]
     clips = [read_clip(manifest.path(entry), MEL.sample_rate, seconds).samples for entry in entries]
-    return np.concatenate(_of_columns(np.stack(clips)))
+    with torch.inference_mode():
+        found: NDArray[np.float32] = Textures(MEL.n_mels)(_frames(np.stack(clips))).transpose(1, 2).numpy()
+    return np.concatenate(found)
 
 
-@torch.inference_mode()
-def _of_columns(clips: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[b, n] -> [b, columns, statistics]."""
-    frames = torch.from_numpy(np.stack([log_mel(clip, MEL) for clip in clips]))
-    found: NDArray[np.float32] = Textures(MEL.n_mels)(frames).transpose(1, 2).numpy()
-    return found
+def _frames(clips: NDArray[np.float32]) -> Tensor:
+    """[b, n] -> [b, t, n_mels]."""
+    return torch.from_numpy(np.stack([log_mel(clip, MEL) for clip in clips]))
