@@ -147,7 +147,7 @@ def evaluate(
 
     if not recordings and not clips:
         raise RecipeError("nothing to measure on: name --recordings, or --clips")
-    student = load_student(bundle)
+    student = load_student(bundle, scores_only=True)
     rules = student.spec.labels
     labels = [rule.name for rule in rules]
     heard = named(annotated_recordings(recordings), labels) if recordings else []

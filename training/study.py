@@ -138,7 +138,7 @@ class Split:
         (fold,) = self.left_out
         recordings = self.data.measured(fold, self.effort.measured)
         folder = self.folder / f"bundle-{seed}-scores"
-        return score_recordings(load_student(self.bundle(seed)), recordings, folder, progress=False)
+        return score_recordings(load_student(self.bundle(seed), scores_only=True), recordings, folder, progress=False)
 
     def bundle(self, seed: int) -> Path:
         """The tuned student as the monitor runs it."""
