@@ -6,6 +6,8 @@ from torch.nn import functional
 
 CONTEXT_FRAMES = 320
 """Frames, five seconds: of shorter ones rhythms and textures tell far less."""
+STEP_FRAMES = 16
+"""Frames from one patch of a context to the next."""
 LEAST_SHARE = 1e-6
 _CENTRE = 2  # a context's middle column is that of its half
 
@@ -17,12 +19,15 @@ class Contexts:
         column_frames: frames from one column to the next.
 
     Raises:
-        ValueError: they do not divide a context.
+        ValueError: they do not divide a context, or are not whole steps.
     """
 
     def __init__(self, column_frames: int) -> None:
-        if CONTEXT_FRAMES % column_frames:
-            raise ValueError(f"textures need column_frames that divide {CONTEXT_FRAMES}, got {column_frames}")
+        if CONTEXT_FRAMES % column_frames or column_frames % STEP_FRAMES:
+            raise ValueError(
+                f"textures need column_frames that divide {CONTEXT_FRAMES} and that {STEP_FRAMES} divides, "
+                f"got {column_frames}"
+            )
         self.column_frames, self.columns = column_frames, CONTEXT_FRAMES // column_frames
 
     def padded(self, values: Tensor) -> Tensor:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssondo_stream.students.contexts import Contexts
+from ssondo_stream.students.contexts import STEP_FRAMES, Contexts
 
 GROUPS = 16
 LAGS = (2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 64)  # frames, edges of ranges
 STEPS = (1, 2, 4, 8, 16, 32)  # frames over which a change is measured
-PATCH, _HOP = 64, 16  # frames that modulations are found in, and from one patch to the next
+PATCH = 64  # frames that modulations are found in
 RATES = (1, 2, 3, 4, 6, 9, 13, 19, 27, 32)  # cycles in a patch, edges of ranges
 SCALES = (0, 1, 2, 3, 5, 8, 12, 18, 26, 32)  # cycles over all bands, edges of ranges
 _QUIET = 1e-4
@@ -101,7 +101,7 @@ class Modulations(nn.Module):
 
     def __init__(self, n_mels: int, contexts: Contexts) -> None:
         super().__init__()
-        self._contexts, self._every = contexts, contexts.column_frames // _HOP
+        self._contexts, self._every = contexts, contexts.column_frames // STEP_FRAMES
         self.register_buffer("_scales", _waves_over_bands(n_mels), persistent=False)
         self.register_buffer("_rates", _waves_over_time(), persistent=False)
         self.register_buffer("_of_scales", _ranges(SCALES, SCALES[0]), persistent=False)
@@ -115,20 +115,20 @@ class Modulations(nn.Module):
         """Of x [batch, n_mels, time], which is 0 where it is not `inside`."""
         beyond = (0, PATCH - self._contexts.column_frames)  # so that a column begins with every second patch
         rows = functional.pad(self._scales @ x, beyond).flatten(0, 1).unsqueeze(1)
-        found = functional.conv1d(rows, self._rates, stride=_HOP)
+        found = functional.conv1d(rows, self._rates, stride=STEP_FRAMES)
         found = found.reshape(-1, 2, SCALES[-1], 2, RATES[-1] - 1, found.shape[2])
         (both, mixed), (turned, neither) = ((part[:, :, 0], part[:, :, 1]) for part in found.unbind(1))
         up = (both - neither).square() + (mixed + turned).square()
         down = (both + neither).square() + (mixed - turned).square()
         power = torch.stack((up, down), 1).permute(0, 1, 4, 2, 3)  # [batch, way, patch, scale, rate]
         power = (self._of_scales @ power @ self._of_rates.T).permute(0, 1, 3, 4, 2).flatten(1, 3)
-        whole = functional.avg_pool1d(functional.pad(inside, beyond), PATCH, _HOP) > 1 - 1 / PATCH / 2
+        whole = functional.avg_pool1d(functional.pad(inside, beyond), PATCH, STEP_FRAMES) > 1 - 1 / PATCH / 2
         weight = whole.to(x.dtype) + _LEAST_WEIGHT
         return (self._of_patches(power * weight) / self._of_patches(weight) + _LEAST_POWER).log()
 
     def _of_patches(self, values: Tensor) -> Tensor:
         """Means over the patches in each context."""
-        patches = (self._contexts.columns * self._contexts.column_frames - PATCH) // _HOP + 1
+        patches = (self._contexts.columns * self._contexts.column_frames - PATCH) // STEP_FRAMES + 1
         return self._contexts.of_steps(values, patches, self._every)
 
 

@@ -207,7 +207,9 @@ def test_any_length_has_statistics_of_every_column(frames: int) -> None:
         assert found.abs().max() < CONTEXT_FRAMES  # the kurtosis of a single loud frame
 
 
-@pytest.mark.parametrize(("bands", "column", "message"), [(60, 32, "n_mels"), (16, 32, "n_mels"), (64, 48, "column")])
+@pytest.mark.parametrize(
+    ("bands", "column", "message"), [(60, 32, "n_mels"), (16, 32, "n_mels"), (64, 48, "column"), (64, 8, "16 divides")]
+)
 def test_what_cannot_be_divided_is_refused(bands: int, column: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Textures(bands, column_frames=column)
