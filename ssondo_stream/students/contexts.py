@@ -8,7 +8,7 @@ CONTEXT_FRAMES = 320
 """Frames, five seconds: of shorter ones rhythms and textures tell far less."""
 STEP_FRAMES = 16
 """Frames from one patch of a context to the next."""
-LEAST_SHARE = 1e-6
+_LEAST_SHARE = 1e-6
 _CENTRE = 2  # a context's middle column is that of its half
 
 
@@ -40,7 +40,7 @@ class Contexts:
 
     def mean(self, values: Tensor, weight: Tensor) -> Tensor:
         """[batch, n, time], and weights [batch, 1 or n, time] -> [batch, n, columns]."""
-        return self.total(values * weight) / self.total(weight).clamp(min=LEAST_SHARE)
+        return self.total(values * weight) / self.total(weight).clamp(min=_LEAST_SHARE)
 
     def of_steps(self, values: Tensor, steps: int, stride: int) -> Tensor:
         """Means of so many steps [batch, n, steps], from every `stride` on; what is missing at the end counts as 0."""
@@ -54,6 +54,6 @@ class Contexts:
             inside: [batch, 1, columns] share of that context that there is.
         """
         number = torch.ones_like(inside).cumsum(2) - 1
-        last = ((inside > 1 - LEAST_SHARE * CONTEXT_FRAMES).to(of.dtype).sum(2, keepdim=True) - 1).clamp(min=0)
+        last = ((inside > 1 - _LEAST_SHARE * CONTEXT_FRAMES).to(of.dtype).sum(2, keepdim=True) - 1).clamp(min=0)
         nearest = torch.minimum((number - self.columns // _CENTRE).clamp(min=0), last).long()
         return of.gather(2, nearest.expand(-1, of.shape[1], -1))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssondo_stream.students.mobilenetv3 import MobileNetV3
-from ssondo_stream.students.textures import FARTHEST, Textures
+from ssondo_stream.students.textures import Textures, standardised
 
 _MOMENTUM = 0.1  # of what is usual of the statistics: that of some thousand columns
 _EVERY = 8  # so manieth batch is enough to learn it from
@@ -61,8 +61,7 @@ class TexturedMobileNetV3(MobileNetV3):
         with torch.autocast(x.device.type, enabled=False):
             usual = dict(self.usual.named_buffers())
             mean, deviation = usual["running_mean"], (usual["running_var"] + self.usual.eps).sqrt()
-            standard: Tensor = (self._found(x).squeeze(3).transpose(1, 2) - mean) / deviation
-            return standard.clamp(-FARTHEST, FARTHEST)
+            return standardised(self._found(x).squeeze(3).transpose(1, 2), mean, deviation)
 
     @torch.no_grad()
     def _learn_what_is_usual(self, x: Tensor) -> None:

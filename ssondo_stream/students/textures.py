@@ -22,7 +22,7 @@ _PAIR = 2  # frames that are taken together for it
 _LEAST_WEIGHT = 1e-3  # of a silent frame, so that a context of silence has statistics too
 _QUIET, _STILL = 1e-4, 1e-3  # variances that are hardly told from none
 _LEAST_POWER = 1e-5
-FARTHEST = 3.0  # deviations
+_FARTHEST = 3.0  # deviations
 
 
 class Textures(nn.Module):
@@ -138,7 +138,12 @@ class StandardTextures(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Statistics of frames [batch, time, n_mels]."""
         found: Tensor = self.textures(frames).transpose(1, 2)
-        return ((found - self.mean) / self.deviation).clamp(-FARTHEST, FARTHEST)
+        return standardised(found, self.mean, self.deviation)
+
+
+def standardised(found: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Statistics [..., count] in deviations from what is usual, three at most."""
+    return ((found - mean) / deviation).clamp(-_FARTHEST, _FARTHEST)
 
 
 def _cosines(n_mels: int) -> Tensor:

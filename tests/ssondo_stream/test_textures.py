@@ -1,8 +1,6 @@
-"""Statistics of textures: as numpy says, whatever the level, the same in a stream; hidden while a network learns."""
+"""Statistics of textures: as numpy says, and whatever the level."""
 
-import json
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,19 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssondo_stream import load_student
-from ssondo_stream.bundle import Architecture, Label, StudentSpec
-from ssondo_stream.errors import BundleError
-from ssondo_stream.loading import Engine
-from ssondo_stream.mel import MelConfig, log_mel
-from ssondo_stream.students import ColumnTagger, MobileNetV3, classifier
+from ssondo_stream.mel import MelConfig
 from ssondo_stream.students.contexts import CONTEXT_FRAMES
-from ssondo_stream.students.export import put_beside, write_bundle
 from ssondo_stream.students.rhythms import LAGS, PATCH, RATES, SCALES, STEPS
-from ssondo_stream.students.textured import TexturedMobileNetV3
-from ssondo_stream.students.textures import StandardTextures, Textures
-from ssondo_stream.windowed import LocalStream
-from tests.parts_shared import seeded
+from ssondo_stream.students.textures import Textures
 
 Values = NDArray[np.float64]
 MEL = MelConfig(n_mels=64, offset=1e-6, mean=-5.0, std=5.0)
@@ -36,7 +25,6 @@ MODULATIONS = RHYTHM + (GROUPS + 1) * (len(LAGS) - 1)
 COUNT = MODULATIONS + 2 * (len(RATES) - 1) * (len(SCALES) - 1)
 FIRST, LAST = 5, 14  # columns of ten seconds whose contexts are whole
 FRAMES_A_SECOND = RATE / MEL.hop
-OPTIONS = {"width_mult": 0.1}
 
 
 def heard(frames: int, seed: int = 0) -> Tensor:
@@ -51,38 +39,6 @@ def statistics(frames: Tensor) -> Tensor:
     """[count, columns]."""
     found: Tensor = Textures(BANDS)(frames)[0]
     return found
-
-
-def images() -> list[Tensor]:
-    """Batches [8, 1, 64, 304] of sounds."""
-    return [torch.cat([heard(304, 10 * seed + i) for i in range(8)]).transpose(1, 2).unsqueeze(1) for seed in range(8)]
-
-
-@torch.no_grad()
-def settled() -> TexturedMobileNetV3:
-    """A network that knows what is usual."""
-    torch.manual_seed(0)
-    network = TexturedMobileNetV3(**OPTIONS, momentum=0.1).train()
-    network.usual.momentum = None  # the mean of what follows
-    for batch in images():
-        network.batches.zero_()  # only some batches count
-        network(batch)
-    return network.eval()
-
-
-def bundle_of(network: TexturedMobileNetV3, folder: Path, *, apart: bool = True) -> Path:
-    """A student with three labels, and weights for torch; its head sees the statistics unless they are apart."""
-    torch.manual_seed(1)
-    head = classifier(network.embedding_dim, 3)
-    if apart:
-        head.weight.data[:, network.learnt_dim :] = 0  # type: ignore[union-attr, index]  # a linear layer
-    student = ColumnTagger(network, head).eval()
-    labels = (Label("A"), Label("B"), Label("C"))
-    architecture = Architecture("textured_mobilenetv3", OPTIONS)
-    write_bundle(
-        student, folder, StudentSpec("textured", labels, network.embedding_dim, MEL, architecture=architecture)
-    )
-    return folder
 
 
 def test_moments_are_those_of_the_context_of_each_column() -> None:
@@ -218,96 +174,3 @@ def test_what_cannot_be_divided_is_refused(bands: int, column: int, message: str
 def test_frames_of_other_bands_are_refused() -> None:
     with pytest.raises(ValueError, match="n_mels = 64 were given frames of 128 bands"):
         statistics(torch.zeros(1, 32, 128))
-
-
-def test_statistics_are_hidden_while_the_network_learns_and_standardised_after() -> None:
-    network, sounds = settled(), torch.cat(images())
-    count = network.textures.count
-    with torch.no_grad():
-        shown = network.columns(network(sounds))[..., -count:]
-        hidden = network.train().columns(network(sounds))[..., -count:]
-    assert not hidden.any()
-    assert shown.abs().max() <= 3
-    torch.testing.assert_close(shown.mean((0, 1)), torch.zeros(count), atol=0.35, rtol=0)
-    assert shown.std((0, 1)).median() == pytest.approx(1, abs=0.1)
-
-
-def test_a_student_learns_nothing_through_them() -> None:
-    network = settled().train()
-    network.columns(network(heard(304).repeat(2, 1, 1).transpose(1, 2).unsqueeze(1))).sum().backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
-
-
-@pytest.mark.parametrize("engine", ["onnx", "openvino", "torch"])
-@pytest.mark.parametrize("apart", [True, False])
-def test_engines_agree_at_lengths_that_no_column_divides(tmp_path: Path, engine: Engine, apart: bool) -> None:
-    network = settled()
-    student = load_student(bundle_of(network, tmp_path, apart=apart), engine=engine)
-    frames = log_mel(seeded().audio(10, RATE, 1), MEL)
-    for length in (9, 100, 311, 621):
-        found = student.infer(frames[:length])
-        image = torch.from_numpy(frames[:length]).T[None, None]
-        with torch.no_grad():
-            expected = network.columns(network(image)).mean(1)[0]
-        np.testing.assert_allclose(found.embedding, expected.numpy(), rtol=1e-3, atol=1e-3)
-    assert bool(student.spec.local) == (student.spec.computed_dim == COUNT) == apart
-
-
-@pytest.mark.parametrize("engine", ["onnx", "openvino", "torch"])
-def test_in_a_stream_every_window_is_what_it_is_alone(tmp_path: Path, engine: Engine) -> None:
-    bundle = bundle_of(settled(), tmp_path)
-    whole, quick = load_student(bundle, engine=engine), load_student(bundle, engine=engine, scores_only=True)
-    frames = log_mel(seeded().audio(14, RATE, 3), MEL)
-    streamed = quick.stream(3)
-    assert isinstance(streamed, LocalStream)
-    ours, theirs = streamed.push(frames), whole.stream(3).push(frames)
-    assert len(ours) == len(theirs) > 0
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(a.embedding, b.embedding[: len(a.embedding)], atol=1e-4)
-        np.testing.assert_allclose(a.logits, b.logits, atol=1e-4)
-        assert len(b.embedding) == len(a.embedding) + COUNT == whole.spec.embedding_dim
-
-
-def test_scores_alone_need_no_statistics_where_the_head_does_not_see_them(tmp_path: Path) -> None:
-    frames = log_mel(seeded().audio(10, RATE, 1), MEL)
-    for apart in (True, False):
-        folder = bundle_of(settled(), tmp_path / str(apart), apart=apart)
-        whole, quick = load_student(folder).infer(frames), load_student(folder, scores_only=True).infer(frames)
-        np.testing.assert_array_equal(whole.logits, quick.logits)
-        assert len(whole.embedding) - len(quick.embedding) == (COUNT if apart else 0)
-
-
-def test_statistics_are_put_beside_a_finished_student(tmp_path: Path) -> None:
-    """Its scores stay, to the bit; embeddings end with what is said of the whole window."""
-    plain, count = tmp_path / "plain", Textures(BANDS).count
-    network = MobileNetV3(**OPTIONS).eval()
-    student = ColumnTagger(network, classifier(network.embedding_dim, 2)).eval()
-    spec = StudentSpec("plain", (Label("A"), Label("B")), network.embedding_dim, MEL)
-    write_bundle(student, plain, spec, {"MODEL_CARD.md": b"old", "CREDITS.csv": b"kept"})
-    standard = StandardTextures(torch.linspace(-1, 1, count), torch.full((count,), 2.0))
-    assert put_beside(plain, standard, count, tmp_path / "both", {"MODEL_CARD.md": b"new"}) < 1e-3
-    assert (tmp_path / "both" / "MODEL_CARD.md").read_bytes() == b"new"
-    assert (tmp_path / "both" / "CREDITS.csv").read_bytes() == b"kept"
-    before, after = load_student(plain), load_student(tmp_path / "both")
-    frames = log_mel(seeded().audio(10, RATE, 1), MEL)
-    old, new = before.infer(frames), after.infer(frames)
-    np.testing.assert_array_equal(new.logits, old.logits)
-    np.testing.assert_array_equal(new.embedding[:-count], old.embedding)
-    with torch.no_grad():
-        expected = standard(torch.from_numpy(frames)[None]).mean(1)[0]
-    np.testing.assert_allclose(new.embedding[-count:], expected.numpy(), atol=1e-3)
-    with pytest.raises(BundleError, match="a computed part of 748 dimensions already"):
-        put_beside(tmp_path / "both", standard, count, tmp_path / "twice")
-
-
-def test_a_bundle_without_its_statistics_is_refused(tmp_path: Path) -> None:
-    bundle = bundle_of(settled(), tmp_path)
-    described = json.loads((bundle / "bundle.json").read_text())
-    del described["files"]["computed.onnx"]
-    (bundle / "bundle.json").write_text(json.dumps(described))
-    with pytest.raises(BundleError, match=r"must list computed\.onnx"):
-        load_student(bundle)
-    described["computed_dim"] = described["embedding_dim"]
-    (bundle / "bundle.json").write_text(json.dumps(described))
-    with pytest.raises(BundleError, match="computed_dim < embedding_dim"):
-        load_student(bundle)
