@@ -17,6 +17,7 @@ class LabelSettings(Section):
     threshold: Score | None = Field(default=None, description="As in `[detection]`.")
     off: Score | None = Field(default=None, description="As in `[detection]`.")
     early: Score | None = Field(default=None, description="As in `[detection]`.")
+    confirm: Score | None = Field(default=None, description="As in `[detection]`.")
     min_duration_seconds: Seconds | None = Field(default=None, description="As in `[detection]`.")
     hold_seconds: Seconds | None = Field(default=None, description="As in `[detection]`.")
     cool_down_seconds: Seconds | None = Field(default=None, description="As in `[detection]`.")
@@ -33,6 +34,11 @@ class DetectionSettings(Section):
     )
     early: Score | None = Field(
         default=None, description="A start is announced on early evidence above this score. Default: the bundle's."
+    )
+    confirm: Score | None = Field(
+        default=None,
+        description="An event must be so certain, by its scores and the bundle's verifier together; 0 leaves it to the "
+        "scores, as does a bundle without a verifier. Default: the bundle's.",
     )
     min_duration_seconds: Seconds | None = Field(
         default=None, description="Shorter events are dropped. Default: the bundle's."

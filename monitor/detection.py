@@ -2,12 +2,14 @@
 
 A column is scored again by every window that contains it, and the mean of those scores grows more reliable. The
 detector cuts segments from the columns that no later window will contain (*settled*), and runs the same cutter ahead
-over the provisional means of the others, so that `started` need not wait for a window's length.
+over the provisional means of the others, so that `started` need not wait for a window's length. A verifier, where the
+student has one, hears a settled segment again as a whole before it counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import Literal
 
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from monitor.columns import ColumnMeans
 from ssondo_stream.cutting import Cutter, Limits, Phase, Segment
 from ssondo_stream.types import Prediction
+from ssondo_stream.verifier import Patience, Verify, certainty
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Rule:
             strong that they were announced), shorter pauses bridged, and sounds that follow sooner ignored.
         smooth_columns: columns in the centred moving mean that scores pass before anything else.
         gate_dbfs: columns quieter than this count as silent.
+        confirm: certainty that an event needs, of its mean score and a verifier's evidence together; 0 asks for none.
     """
 
     label: str
@@ -44,6 +48,7 @@ class Rule:
     smooth_columns: int = 1
     gate_dbfs: float | None = None
     enabled: bool = True
+    confirm: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.off <= self.threshold <= self.early <= 1:
@@ -51,6 +56,8 @@ class Rule:
                 f"{self.slug}: need 0 <= off <= threshold <= early <= 1, "
                 f"got off={self.off} threshold={self.threshold} early={self.early}"
             )
+        if not 0 <= self.confirm <= 1:
+            raise ValueError(f"{self.slug}: need confirm from 0 to 1, got {self.confirm}")
 
     def limits(self, column_seconds: float) -> Limits:
         """The same in columns."""
@@ -108,11 +115,15 @@ class _Announced:
 class _Track:
     """One label: the cutter over settled columns, and the starts that wait for their end."""
 
-    def __init__(self, rule: Rule, column_seconds: float, keys: "count[int]") -> None:
+    def __init__(
+        self, rule: Rule, column_seconds: float, keys: "count[int]", certain: Callable[[Segment], bool]
+    ) -> None:
         self.rule = rule
         self.cutter = Cutter(rule.limits(column_seconds))
         self.announced: list[_Announced] = []
         self._keys = keys
+        self._certain = certain
+        self._patience = Patience()
 
     @property
     def idle(self) -> bool:
@@ -124,7 +135,10 @@ class _Track:
         return (self.end(segment) if segment else []) + self._refuted(column)
 
     def end(self, segment: Segment) -> list[tuple[_Announced, bool | None]]:
-        """Match a settled segment with its announcement; it is announced now if it never was."""
+        """Match a settled segment with its announcement; it is announced now if it never was, unless it is doubtful."""
+        if not self._certain(segment):
+            self.cutter.blocked_until = None  # what is no event is no reason to cool down
+            return []
         matching = [known for known in self.announced if known.segment.overlaps(segment.first, segment.last)]
         result: list[tuple[_Announced, bool | None]] = []
         if not matching:
@@ -147,13 +161,18 @@ class _Track:
             known = next((k for k in self.announced if k.segment.overlaps(segment.first, segment.last)), None)
             if known:
                 known.segment = segment
-            elif segment.peak >= self.rule.early or (settled and segment.first == settled.first):
+            elif segment.peak >= self.rule.early or self._goes_on(settled, segment):
                 news.append(self._announce(segment))
         return news
 
     def refute_all(self) -> list[tuple[_Announced, bool | None]]:
         gone, self.announced = self.announced, []
         return [(known, False) for known in gone]
+
+    def _goes_on(self, settled: Segment | None, segment: Segment) -> bool:
+        """Whether a segment is the settled one that is open, and certain as far as it goes; asked now and then."""
+        open_still = settled is not None and segment.first == settled.first
+        return open_still and self._patience.over(segment) and self._certain(segment)
 
     def _announce(self, segment: Segment) -> _Announced:
         known = _Announced(next(self._keys), segment)
@@ -172,14 +191,25 @@ class EventDetector:
     """Turns the predictions of one source into the starts and ends of events.
 
     State is the column means of the current window and a track per label. A prediction that does not follow on the
-    last one is a gap: it ends what is open where the audio stopped.
+    last one is a gap: it ends what is open where the audio stopped. `verify` gives the evidence that `Rule.confirm`
+    asks for; where there is none, scores decide alone.
     """
 
     def __init__(
-        self, rules: Sequence[Rule], column_seconds: float, *, early_windows: int = 1, settle_seconds: float = 10.0
+        self,
+        rules: Sequence[Rule],
+        column_seconds: float,
+        *,
+        early_windows: int = 1,
+        settle_seconds: float = 10.0,
+        verify: Verify | None = None,
     ) -> None:
         keys = count(1)
-        self._tracks = [_Track(rule, column_seconds, keys) for rule in rules]
+        self._verify = verify
+        self._tracks = [
+            _Track(rule, column_seconds, keys, partial(self._certain, rule.confirm, index))
+            for index, rule in enumerate(rules)
+        ]
         self._columns = ColumnMeans(
             smooth=[rule.smooth_columns for rule in rules],
             gates=[-np.inf if rule.gate_dbfs is None else rule.gate_dbfs for rule in rules],
@@ -234,16 +264,27 @@ class EventDetector:
         loud = scores.max(axis=0) >= self._floor
         return [i for i, track in enumerate(self._tracks) if self._watched[i] and (loud[i] or not track.idle)]
 
+    def _certain(self, confirm: float, index: int, segment: Segment) -> bool:
+        """Whether a segment's score and its evidence together are enough for this label."""
+        if not confirm or not self._verify:
+            return True
+        evidence = self._verify(*self._extent(segment))
+        return evidence is None or certainty(segment.score, float(evidence[index])) >= confirm
+
+    def _extent(self, segment: Segment) -> tuple[int, int]:
+        """Sample indices of onset and offset."""
+        return max(0, self._columns.sample(segment.begins)), self._columns.sample(segment.ends)
+
     def _describe(self, track: _Track, known: _Announced, confirmed: bool | None) -> Detection:
         segment, column = known.segment, self._columns.column
-        ended = confirmed is not None
+        (onset, offset), ended = self._extent(segment), confirmed is not None
         return Detection(
             kind="ended" if ended else "started",
             key=known.key,
             label=track.rule.label,
             slug=track.rule.slug,
-            onset=max(0, self._columns.sample(segment.begins)),
-            offset=self._columns.sample(segment.ends) if ended else None,
+            onset=onset,
+            offset=offset if ended else None,
             score=segment.score,
             score_peak=segment.peak,
             threshold=track.rule.threshold,

@@ -51,6 +51,7 @@ class Pipeline:
             self.spec.column / self.spec.mel.sample_rate,
             early_windows=detection.early_windows,
             settle_seconds=detection.settle_seconds,
+            verify=self._engine.verify,
         )
         self._on_analyzed = on_analyzed
         self._on_prediction = on_prediction

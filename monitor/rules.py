@@ -38,6 +38,7 @@ def _rule(label: Label, shared: DetectionSettings, own: LabelSettings) -> Rule:
         slug=label.slug,
         enabled=own.enabled,
         **thresholds(label, shared),
+        confirm=_first(own.confirm, shared.confirm, label.confirm),
         min_duration_seconds=_first(own.min_duration_seconds, shared.min_duration_seconds, label.min_duration_seconds),
         hold_seconds=_first(own.hold_seconds, shared.hold_seconds, label.hold_seconds),
         cool_down_seconds=_first(own.cool_down_seconds, shared.cool_down_seconds, 0.0),

@@ -19,6 +19,7 @@ from ssondo_stream.spec import Activation, Architecture, Label, LocalPart, Stude
 SPEC_FILE = "bundle.json"
 NETWORK_FILE = "student.onnx"
 COMPUTED_FILE = "computed.onnx"
+VERIFIER_FILE = "verifier.onnx"
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT = 1
 _LARGEST_SPEC = 4_000_000  # bytes
@@ -78,11 +79,16 @@ def load_spec(folder: Path) -> StudentSpec:
         spec = _parse_spec(path, document, str(files.get(NETWORK_FILE, "")))
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path}: {error}") from error
-    computed = [COMPUTED_FILE] if spec.computed_dim else []
-    for name in (NETWORK_FILE, *map(local_file, range(len(spec.local))), *computed):
+    for name in _network_files(spec):
         if name not in files:
             raise BundleError(f"{path}: 'files' must list {name}")
     return spec
+
+
+def _network_files(spec: StudentSpec) -> list[str]:
+    """What an engine opens."""
+    parts = [NETWORK_FILE, *map(local_file, range(len(spec.local)))]
+    return parts + [COMPUTED_FILE] * bool(spec.computed_dim) + [VERIFIER_FILE] * spec.verifies
 
 
 def find_bundle(name: str) -> Path:

@@ -17,6 +17,7 @@ from ssondo_stream.levels import ColumnLevels
 from ssondo_stream.mel import MelStream
 from ssondo_stream.resample import Resampler
 from ssondo_stream.types import AudioBlock, Frames, Inference, Prediction, Samples
+from ssondo_stream.verifier import RecentFrames
 
 Stage = Callable[[str], AbstractContextManager[object]]
 """Wraps the work of a stage, named resample, mel or infer: a place to measure from outside."""
@@ -39,6 +40,9 @@ class Student(Protocol):
     def spec(self) -> StudentSpec:
         """What the student hears and says."""
 
+    def verify(self, frames: Frames) -> NDArray[np.float32]:
+        """What a sound's frames [t, n_mels] say for or against each label, [labels]; if the spec verifies."""
+
     def stream(self, hop_columns: int = 1) -> StudentStream:
         """The state of a new stream that infers every `hop_columns` columns."""
 
@@ -51,14 +55,33 @@ class StreamingEngine:
     grid column in which the block begins; what that column misses is silence.
     """
 
-    def __init__(self, student: Student, sample_rate: int, hop_columns: int = 1, stage: Stage | None = None) -> None:
+    def __init__(
+        self,
+        student: Student,
+        sample_rate: int,
+        hop_columns: int = 1,
+        stage: Stage | None = None,
+        on_frames: Callable[[Frames], None] = lambda _: None,
+    ) -> None:
+        """Make the parts.
+
+        Args:
+            student: shared by all engines.
+            sample_rate: of the blocks, in Hz.
+            hop_columns: columns between inferences.
+            stage: measures the stages.
+            on_frames: sees the frames before the student does.
+        """
         self.spec = student.spec
+        self._student = student
         self.sample_rate = sample_rate
         self._hop = hop_columns
         self._stage: Stage = stage or (lambda _: nullcontext())
         self._resampler = Resampler(sample_rate, self.spec.mel.sample_rate)
         self._mel = MelStream(self.spec.mel)
         self._stream = student.stream(hop_columns)
+        self._recent = RecentFrames(self.spec.mel) if self.spec.verifies else None
+        self._on_frames = on_frames
         self._levels = ColumnLevels(self.spec.column)
         self._expected: int | None = None
         self._analyzed = 0.0
@@ -100,6 +123,19 @@ class StreamingEngine:
         self.reset()
         return predictions
 
+    def verify(self, onset: int, offset: int) -> NDArray[np.float32] | None:
+        """What the student's verifier makes of a sound, of which it hears the last ten seconds, [labels].
+
+        Args:
+            onset: its first sample, at the student's rate.
+            offset: one past its last.
+
+        Returns:
+            None if the student has no verifier, or the sound was too long ago: half a minute is remembered.
+        """
+        frames = self._recent.of(onset, offset) if self._recent else None
+        return None if frames is None else self._student.verify(frames)
+
     def reset(self) -> None:
         """Forget the stream; the next block begins anew."""
         self._expected = None
@@ -114,6 +150,8 @@ class StreamingEngine:
         self._reached = 0  # columns after the anchor that are in some prediction
         self._analyzed = start / self.sample_rate
         self._levels.reset(self.spec.column_lead)
+        if self._recent:
+            self._recent.reset(self._anchor * self.spec.column)
         if missing:
             self._analyze(np.zeros(missing, np.float32))
 
@@ -121,6 +159,9 @@ class StreamingEngine:
         self._levels.push(samples)
         with self._stage("mel"):
             frames = self._mel.push(samples)
+        self._on_frames(frames)
+        if self._recent:
+            self._recent.push(frames)
         with self._stage("infer"):
             inferences = self._stream.push(frames)
         return [self._place(inference) for inference in inferences]

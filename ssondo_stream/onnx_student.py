@@ -11,7 +11,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would note a device's 
 import onnxruntime
 from numpy.typing import NDArray
 
-from ssondo_stream.bundle import COMPUTED_FILE, NETWORK_FILE, StudentSpec, local_file
+from ssondo_stream.bundle import COMPUTED_FILE, NETWORK_FILE, VERIFIER_FILE, StudentSpec, local_file
 from ssondo_stream.errors import BundleError, EngineError
 from ssondo_stream.local import FeatureMap
 from ssondo_stream.student import EngineOptions
@@ -20,6 +20,7 @@ from ssondo_stream.types import Frames, Inference
 FRAMES = "frames"
 OUTPUTS = ("column_logits", "embedding")
 COMPUTED = "computed"
+EVIDENCE = "evidence"
 
 
 def map_name(number: int) -> str:
@@ -73,6 +74,23 @@ class OnnxNetwork:
     def run_computed(self, frames: Frames) -> NDArray[np.float32]:
         """Frames [t, n_mels] -> what is computed of them, [computed_dim]."""
         found: NDArray[np.float32] = self._computed.run(None, {FRAMES: frames[None]})[0][0]
+        return found
+
+
+class OnnxVerifier:
+    """A bundle's verifier, small enough to be run here whatever engine runs the network.
+
+    Raises:
+        BundleError: the file has other inputs or outputs.
+        EngineError: the engine does not take it.
+    """
+
+    def __init__(self, bundle: Path, threads: int = 1) -> None:
+        self._session = _open(bundle / VERIFIER_FILE, threads, [FRAMES], [EVIDENCE])
+
+    def run(self, frames: Frames) -> NDArray[np.float32]:
+        """Frames of a sound [t, n_mels] -> evidence [labels]."""
+        found: NDArray[np.float32] = self._session.run(None, {FRAMES: frames[None]})[0][0]
         return found
 
 

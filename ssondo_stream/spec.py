@@ -31,6 +31,7 @@ class Label:
         threshold, off: an event needs scores at `threshold` or above and lasts while they stay above `off`.
         early: stricter threshold of the first evidence, on which `started` is announced.
         min_duration_seconds, hold_seconds: shorter events are dropped, shorter pauses bridged.
+        confirm: an event needs such a certainty, of its mean score and its verifier together; 0 if the score decides.
         ontology_id: of the AudioSet class that means the same, such as "/m/0bt9lr"; empty if there is none.
     """
 
@@ -41,6 +42,7 @@ class Label:
     min_duration_seconds: float = 0.0
     hold_seconds: float = 1.0
     ontology_id: str = ""
+    confirm: float = 0.0
 
     def __post_init__(self) -> None:
         check_plain(self)
@@ -51,6 +53,8 @@ class Label:
                 f"label {self.name!r}: need 0 <= off <= threshold <= early <= 1, "
                 f"got off={self.off} threshold={self.threshold} early={self.early}"
             )
+        if not 0 <= self.confirm <= 1:
+            raise ValueError(f"label {self.name!r}: need confirm from 0 to 1, got {self.confirm}")
         if self.min_duration_seconds < 0 or self.hold_seconds < 0:
             raise ValueError(f"label {self.name!r}: durations must not be negative")
 
@@ -125,6 +129,7 @@ class StudentSpec:
         local: parts of the network in files of their own, in order; the network file takes the map of the last.
         computed_dim: how many of the embedding's last dimensions come from a file of their own, `computed.onnx`, and
             from the window's frames; no score depends on them.
+        verifies: whether it has a verifier, `verifier.onnx`, which hears a sound's whole extent once it is known.
         architecture: what `weights.safetensors` belongs to, where the bundle has it.
         source: where the weights come from, such as the file and sha256 of a checkpoint.
         network_sha256: of the network file; empty if the student was never saved.
@@ -139,6 +144,7 @@ class StudentSpec:
     activation: Activation = "sigmoid"
     local: tuple[LocalPart, ...] = ()
     computed_dim: int = 0
+    verifies: bool = False
     architecture: Architecture | None = None
     source: Mapping[str, str] = field(default_factory=dict)
     network_sha256: str = ""
@@ -152,6 +158,8 @@ class StudentSpec:
                 f"need window_frames <= {_LONGEST_WINDOW} and embedding_dim >= 1, "
                 f"got {self.window_frames} and {self.embedding_dim}"
             )
+        if any(label.confirm for label in self.labels) and not self.verifies:
+            raise ValueError("a label's confirm needs a verifier, and there is none")
         if not 0 <= self.computed_dim < self.embedding_dim:
             raise ValueError(f"need 0 <= computed_dim < embedding_dim, got {self.computed_dim} of {self.embedding_dim}")
         slugs = [label.slug for label in self.labels]
@@ -166,6 +174,8 @@ class StudentSpec:
             if not all(0 <= number < maps for number in part.inputs):
                 raise ValueError(f"local part: inputs {part.inputs} must be of the {maps} maps before it")
             maps += part.outputs
+        if not isinstance(self.verifies, bool):
+            raise TypeError(f"verifies must be true or false, got {self.verifies!r:.60}")
         if self.activation not in ("sigmoid", "softmax"):
             raise ValueError(f"activation must be 'sigmoid' or 'softmax', got {self.activation!r}")
 

@@ -7,7 +7,7 @@ its spec. An engine brings a `Network`.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from ssondo_stream.errors import BundleError, EngineError
 from ssondo_stream.local import FeatureMap, LocalParts
 from ssondo_stream.types import Frames, Inference
 from ssondo_stream.windowed import LocalStream, WindowedStream
+
+if TYPE_CHECKING:
+    from ssondo_stream.onnx_student import OnnxVerifier
 
 Mode = Literal["windowed", "continuous"]
 Precision = Literal["fp32", "bf16"]
@@ -90,6 +93,7 @@ class LoadedStudent:
         self._bordered = mode == "windowed"
         self._span = self._checked_span(bundle, span_seconds)
         self._network = open_network(bundle, self.spec, options)
+        self._verifier = _open_verifier(bundle, options.threads) if self.spec.verifies else None
         self._computes = options.computes(self.spec)
         self._try(bundle)
 
@@ -102,6 +106,10 @@ class LoadedStudent:
         if not self._computes:
             return found
         return replace(found, embedding=np.concatenate((found.embedding, self._network.run_computed(frames))))
+
+    def verify(self, frames: Frames) -> NDArray[np.float32]:
+        """What a sound's frames [t, n_mels] say for or against each label, [labels]; zeros without a verifier."""
+        return self._verifier.run(frames) if self._verifier else np.zeros(len(self.spec.labels), np.float32)
 
     def stream(self, hop_columns: int = 1) -> StudentStream:
         """The state of a new stream that infers every `hop_columns` columns."""
@@ -139,6 +147,7 @@ class LoadedStudent:
             found = self.infer(silence)
         except Exception as error:  # engines have no error class of their own to name
             raise BundleError(f"{bundle}: the network does not take a window of {silence.shape}: {error}") from error
+        self._check_verifier(bundle, silence)
         left_out = 0 if self._computes else spec.computed_dim
         expected = ((spec.columns_in(frames), len(spec.labels)), (spec.embedding_dim - left_out,))
         if (found.logits.shape, found.embedding.shape) != expected:
@@ -146,3 +155,19 @@ class LoadedStudent:
                 f"{bundle}: the spec promises column logits and an embedding of {expected}, "
                 f"the network gives {found.logits.shape} and {found.embedding.shape}"
             )
+
+    def _check_verifier(self, bundle: Path, frames: Frames) -> None:
+        try:
+            evidence = self.verify(frames)
+        except Exception as error:  # as above
+            raise BundleError(f"{bundle}: the verifier does not take frames of {frames.shape}: {error}") from error
+        if evidence.shape != (len(self.spec.labels),):
+            raise BundleError(
+                f"{bundle}: the verifier must speak of {len(self.spec.labels)} labels, it gives {evidence.shape}"
+            )
+
+
+def _open_verifier(bundle: Path, threads: int) -> "OnnxVerifier":
+    from ssondo_stream.onnx_student import OnnxVerifier  # noqa: PLC0415  # other engines need not import it
+
+    return OnnxVerifier(bundle, threads)

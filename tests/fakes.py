@@ -5,6 +5,7 @@ import heapq
 import itertools
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssondo_stream.bundle import Label, StudentSpec
 from ssondo_stream.types import Frames, Inference
@@ -72,6 +73,9 @@ class LoudnessStudent:
             columns.append([own[:, :64].mean() + 4, own[:, 64:].mean() + 4])
         logits = 3 * np.array(columns, np.float32)
         return Inference(logits, logits.mean(axis=0))
+
+    def verify(self, frames: Frames) -> NDArray[np.float32]:
+        return np.zeros(len(self.spec.labels), np.float32)
 
     def stream(self, hop_columns: int = 1) -> WindowedStream:
         return WindowedStream(self.spec, self.infer, hop_columns)

@@ -21,7 +21,8 @@ LABELS = ("dog_bark", "rain")
 LEARNT, OTHER = "1,2", "3"  # folds; the head of the final bundle is fitted on all
 CLIPS_EACH = 2  # of a label in a fold
 HEARD, SCENE = 2.0, 8.0  # seconds
-TINY = ("student.options.width_mult=0.1", "student.hidden=16", "epochs=2", "batch=4", "sampling.draws=8")
+MEL = ("mel.n_mels=64", "mel.offset=1e-6", "mel.mean=-5.0", "mel.std=5.0")  # that verifiers hear
+TINY = (*MEL, "student.options.width_mult=0.1", "student.hidden=16", "epochs=2", "batch=4", "sampling.draws=8")
 
 Train = Callable[..., str]
 
@@ -97,6 +98,8 @@ def measured(train: Train, clips: list[object], work: Path) -> Path:
     size = ["--count", 2, "--seconds", SCENE, "--longest", 2, "--events", 1, 2, "--quiet"]
     said = train("synthesis", "--clips", *clips, "--folds", OTHER, "--out", work / "scenes", *size)
     assert "2 soundscapes with" in said
+    heard = [work / "scenes", "--bundle", work / "untuned", "--out", work / "verifier", "--quiet"]
+    assert "a verifier of 2 labels, of 2 recordings" in train("verifier", *heard)
     scenes = ["--recordings", work / "scenes", "--choose-on", work / "scenes", "--false-alarms", 1e6, "--quiet"]
     said = train("evaluate", work / "untuned", "--clips", *clips, "--folds", OTHER, "--out", work / "report", *scenes)
     assert "2 recordings and 4 clips measured" in said
@@ -106,9 +109,9 @@ def measured(train: Train, clips: list[object], work: Path) -> Path:
 def exported_for_every_score(train: Train, work: Path) -> Path:
     """The final bundle, tuned so that any score is an event: a student of four steps tells nothing apart."""
     chosen = json.loads((work / "report" / "labels.json").read_text(encoding="utf-8"))
-    lowest = [{**label, "threshold": 0, "off": 0, "early": 0} for label in chosen]
+    lowest = [{**label, "threshold": 0, "off": 0, "early": 0, "confirm": 1e-9} for label in chosen]
     (work / "labels.json").write_text(json.dumps(lowest), encoding="utf-8")
-    head = ["--probe", work / "head", "--labels", work / "labels.json"]
+    head = ["--probe", work / "head", "--labels", work / "labels.json", "--verifier", work / "verifier"]
     assert "2 labels" in train("export", work / "student", "--out", work / "mine", *head)
     return work / "mine"
 

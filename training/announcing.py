@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ssondo_stream.bundle import Label
 from ssondo_stream.cutting import Cutter, Limits, Phase, Segment
+from ssondo_stream.verifier import Patience
 from training.stream_scores import StreamScores
 
 
@@ -45,12 +46,18 @@ def settled_events(scores: StreamScores, label: int, rule: Label) -> list[tuple[
         label: its place among the student's labels.
         rule: its settings.
     """
+    segments = settled_segments(scores, label, rule)
+    return [(scores.at(s.begins), scores.at(s.ends)) for s in segments if _confirmed(scores, label, rule, s)]
+
+
+def settled_segments(scores: StreamScores, label: int, rule: Label) -> list[Segment]:
+    """What is cut from a label's settled scores, before a verifier is asked."""
     final = scores.final(label)
     if final.max(initial=0) < rule.threshold:
         return []
     cutter = Cutter(_limits(scores, rule))
     found = [cutter.step(column, score) for column, score in enumerate(final.tolist())]
-    return [(scores.at(s.begins), scores.at(s.ends)) for s in (*found, cutter.finish()) if s]
+    return [segment for segment in (*found, cutter.finish()) if segment]
 
 
 def announcements(scores: StreamScores, label: int, rule: Label, early_windows: int = 1) -> list[Announcement]:
@@ -64,7 +71,7 @@ def announcements(scores: StreamScores, label: int, rule: Label, early_windows: 
     """
     if scores.means[:, :, label].max(initial=0) < rule.threshold:
         return []
-    replay = _Replay(scores, rule)
+    replay = _Replay(scores, label, rule)
     final, taken = scores.final(label), 0
     for hop, (ready, until) in enumerate(zip(scores.ready.tolist(), scores.settled.tolist(), strict=True)):
         replay.settle(taken, final[taken:until], ready)
@@ -88,8 +95,10 @@ class _Replay:
     """The settled cutter, the starts that wait for their end, and what has ended."""
 
     scores: StreamScores
+    label: int
     rule: Label
     cutter: Cutter = field(init=False)
+    patience: Patience = field(default_factory=Patience)
     open: list[_Start] = field(default_factory=list)
     ended: list[Announcement] = field(default_factory=list)
 
@@ -99,7 +108,7 @@ class _Replay:
     def settle(self, first: int, final: NDArray[np.float32], now: float) -> None:
         """Take columns whose score is final."""
         for column, score in enumerate(final.tolist(), first):
-            if segment := self.cutter.step(column, score):
+            if (segment := self.cutter.step(column, score)) and self._confirmed(segment):
                 self._confirm(segment, now)
             hoped_from = column + 1 if self.cutter.phase is Phase.IDLE else self.cutter.first
             self._end([start for start in self.open if start.segment.last + 1 < hoped_from], confirmed=False)
@@ -115,14 +124,19 @@ class _Replay:
         for segment in found:
             if known := _matching(self.open, segment)[:1]:
                 known[0].segment = segment
-            elif segment.peak >= self.rule.early or (settled and segment.first == settled.first):
+            elif segment.peak >= self.rule.early or (
+                settled and segment.first == settled.first and self.patience.over(segment) and self._confirmed(segment)
+            ):
                 self.open.append(_Start(now, segment))
 
     def close(self) -> None:
         """The recording is over."""
-        if segment := self.cutter.finish():
+        if (segment := self.cutter.finish()) and self._confirmed(segment):
             self._confirm(segment, self.scores.seconds)
         self._end(list(self.open), confirmed=False)
+
+    def _confirmed(self, segment: Segment) -> bool:
+        return _confirmed(self.scores, self.label, self.rule, segment)
 
     def _confirm(self, segment: Segment, now: float) -> None:
         """The starts behind a settled segment end with it: the first is confirmed, others were mistakes."""
@@ -140,6 +154,10 @@ class _Replay:
 
 def _matching(starts: Sequence[_Start], segment: Segment) -> list[_Start]:
     return [start for start in starts if start.segment.overlaps(segment.first, segment.last)]
+
+
+def _confirmed(scores: StreamScores, label: int, rule: Label, segment: Segment) -> bool:
+    return not rule.confirm or scores.certainty(label, segment) >= rule.confirm
 
 
 def _limits(scores: StreamScores, rule: Label) -> Limits:

@@ -31,6 +31,7 @@ for _command in (
     cli_measure.probe,
     cli_measure.synthesis,
     cli_measure.evaluate,
+    cli_student.verifier,
     cli_student.export,
 ):
     app.command()(_command)

@@ -173,10 +173,12 @@ def _chosen(
     """Labels with thresholds that keep within a budget of false alarms, written down."""
     from training.evaluation import score_recordings
     from training.files import write_json
-    from training.thresholds import choose_early, choose_thresholds, operating_points
+    from training.thresholds import CONFIRMS, choose_early, choose_thresholds, operating_points
 
     scored = score_recordings(student, recordings, out / "chosen_on", progress=progress)
-    curves = [operating_points(scored, number, rule) for number, rule in enumerate(student.spec.labels)]
+    confirms = CONFIRMS if student.spec.verifies else None
+    labels = student.spec.labels
+    curves = [operating_points(scored, number, rule, confirms=confirms) for number, rule in enumerate(labels)]
     rules = choose_thresholds(curves, per_hour)
     if any(not recording.heard for recording in scored):
         rules = choose_early(scored, rules, per_hour)

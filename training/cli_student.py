@@ -90,6 +90,29 @@ def distill(
     return None
 
 
+def verifier(
+    recordings: Annotated[Path, typer.Argument(metavar="RECORDINGS", help="Folder, with annotations beside.")],
+    *,
+    out: Out,
+    bundle: Annotated[str, typer.Option("--bundle", metavar="BUNDLE", help="Of a student with the same labels.")],
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a verifier, which hears a sound's whole extent once scores have found it."""
+    from ssondo_stream.bundle import find_bundle, load_spec
+    from training.annotations import annotated_recordings, named
+    from training.verifier import fit_verifier
+
+    labels = tuple(label.name for label in load_spec(find_bundle(bundle)).labels)
+    heard = named(annotated_recordings(recordings), labels)
+    if dry_run:
+        return tell({"recordings": len(heard), "sounds": sum(len(one.heard) for one in heard), "labels": len(labels)})
+    fit_verifier(heard, labels, out, seed=seed, progress=not quiet)
+    typer.echo(f"{out}: a verifier of {len(labels)} labels, of {len(heard)} recordings")
+    return None
+
+
 def export(
     student: Annotated[Path, typer.Argument(metavar="STUDENT", help="Folder that `distill` wrote, or a bundle.")],
     *,
@@ -98,6 +121,9 @@ def export(
         Path | None, typer.Option("--textures", metavar="DIR", help="Statistics to put beside a finished bundle.")
     ] = None,
     probe: Annotated[Path | None, typer.Option("--probe", metavar="DIR", help="What `probe` wrote, its head.")] = None,
+    verifier: Annotated[
+        Path | None, typer.Option("--verifier", metavar="DIR", help="What `verifier` wrote, with --probe.")
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option("--labels", metavar="FILE", help="Their settings for streams, as `evaluate` chooses them."),
@@ -114,9 +140,10 @@ def export(
     from training.learner import load_learner
     from training.probe_head import load_probe
     from training.student_bundle import read_label_settings, write_student_bundle
+    from training.verifier import load_verifier
 
-    if labels and not probe:
-        raise RecipeError("--labels are of a head: name --probe too")
+    if (labels or verifier) and not probe:
+        raise RecipeError("--labels and --verifier are of a head: name --probe too")
     files = {path.name: _content(path) for path in extra or ()}
     if textures:
         if probe or window:
@@ -125,7 +152,14 @@ def export(
     trained, head = load_learner(student), load_probe(probe) if probe else None
     settings = read_label_settings(labels) if labels else None
     difference = write_student_bundle(
-        trained, out, probe=head, labels=settings, window_seconds=window, weights=weights, files=files
+        trained,
+        out,
+        probe=head,
+        verifier=load_verifier(verifier) if verifier else None,
+        labels=settings,
+        window_seconds=window,
+        weights=weights,
+        files=files,
     )
     told = len(head.labels) if head else 0
     typer.echo(f"{out}: {told} labels, ONNX Runtime and torch differ by {difference:.1e}")

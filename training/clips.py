@@ -62,6 +62,19 @@ def read_clip(path: Path, sample_rate: int, seconds: float = SECONDS) -> ClipAud
     return ClipAudio(_fitted(_resampled(path, mono, rate, sample_rate), wanted), frames / rate)
 
 
+def read_whole(path: Path, sample_rate: int) -> Samples:
+    """All of a file, as `read_clip` reads its beginning.
+
+    Raises:
+        AudioFileError: as for `read_clip`.
+    """
+    try:
+        seconds = soundfile.info(path).duration
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise AudioFileError(f"{path}: cannot be read as audio ({error})") from error
+    return read_clip(path, sample_rate, seconds).samples
+
+
 def write_clip(path: Path, samples: Samples, rate: int) -> None:
     """Write mono samples [n] as 16 bit WAV; the file is there completely or not at all.
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import soundfile
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -17,9 +16,8 @@ from torch.nn import functional
 from ssondo_stream.mel import log_mel
 from ssondo_stream.types import Samples
 from training.annotations import Annotated
-from training.clips import SECONDS, read_clip
+from training.clips import SECONDS, read_whole
 from training.columns import annotated_targets
-from training.errors import AudioFileError
 from training.learner import Trained
 from training.probe_data import ProbeError
 from training.probe_fit import fit_linear
@@ -94,7 +92,7 @@ def column_rows(
     rows: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     shown = bar("columns", len(recordings), unit="recording", shown=progress)
     for recording in recordings:
-        samples = _whole(recording, mel.sample_rate)
+        samples = read_whole(recording.audio, mel.sample_rate)
         targets = annotated_targets(recording, labels, len(samples), mel.sample_rate)
         rows.append(_of_recording(trained, samples, targets, width))
         shown.update()
@@ -138,14 +136,6 @@ def _blind_beyond(head: nn.Module, dim: int) -> nn.Module:
         layer.weight = nn.Parameter(functional.pad(layer.weight, (0, dim - layer.in_features)), requires_grad=False)
         layer.in_features = dim
     return head
-
-
-def _whole(recording: Annotated, rate: int) -> Samples:
-    try:
-        seconds = soundfile.info(recording.audio).duration
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise AudioFileError(f"{recording.audio}: cannot be read as audio ({error})") from error
-    return read_clip(recording.audio, rate, seconds).samples
 
 
 def _of_recording(

@@ -13,6 +13,7 @@ import numpy as np
 
 from ssondo_stream.bundle import Label
 from ssondo_stream.engine import Student
+from ssondo_stream.types import Frames
 from training.annotations import Annotated
 from training.errors import TrainingError
 from training.estimates import Estimate
@@ -20,7 +21,7 @@ from training.files import locked, make_folder, remember, write_file
 from training.progress import bar
 from training.report import Evaluation
 from training.stream_metrics import MetricSettings, measure
-from training.stream_scores import Recording, StreamScores, StreamSettings, score_file
+from training.stream_scores import Recording, StreamScores, StreamSettings, score_file, with_verdicts
 from training.thresholds import THRESHOLDS, operating_points
 
 SETTINGS_FILE = "scores.json"
@@ -60,13 +61,31 @@ def score_recordings(
         remember(folder / SETTINGS_FILE, _resolved(student, recordings, settings))
         shown, scored = bar("score", len(recordings), unit="recording", shown=progress), []
         for number, recording in enumerate(recordings):
-            kept = folder / f"{number:05d}.npz"
-            if not kept.exists():
-                write_scores(kept, score_file(student, recording.audio, settings))
-            scored.append(Recording(recording.audio.name, read_scores(kept), recording.heard))
+            scores = _scored(student, recording.audio, folder / f"{number:05d}.npz", settings)
+            scored.append(Recording(recording.audio.name, scores, recording.heard))
             shown.update()
         shown.close()
     return scored
+
+
+def _scored(student: Student, audio: Path, kept: Path, settings: StreamSettings) -> StreamScores:
+    """Scores that are kept, or made and kept; for a verifier the frames lie beside them, and stay on disk."""
+    frames = kept.with_suffix(".frames.npy")
+    if not kept.exists() or (student.spec.verifies and not frames.exists()):
+        made = score_file(student, audio, settings)
+        if heard := made.verdicts:
+            write_file(frames, lambda file: np.save(file, heard.frames))
+        write_scores(kept, made)
+    scores = read_scores(kept)
+    return with_verdicts(scores, student, _read_frames(frames)) if student.spec.verifies else scores
+
+
+def _read_frames(path: Path) -> Frames:
+    try:
+        frames: Frames = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise EvaluationError(f"{path}: missing or damaged frames ({error}); delete it to score it again") from error
+    return frames
 
 
 def evaluate(

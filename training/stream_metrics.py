@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ssondo_stream.bundle import Label
 from training.annotations import merged
-from training.announcing import Announcement, announcements, settled_events
+from training.announcing import Announcement, announcements, settled_segments
 from training.errors import ManifestError
 from training.estimates import RESAMPLES, Estimate, Rate, bootstrapped
 from training.matching import EVENT, ONSET, Collar, Counts, Spans, match, overlaps
@@ -103,8 +103,19 @@ def outcome(recording: Recording, label: int, rule: Label, settings: MetricSetti
 
 def settled_outcome(recording: Recording, label: int, rule: Label, settings: MetricSettings) -> Outcome:
     """The same without what concerns announcements, several times as fast."""
-    real = merged(recording.heard, rule.name, settings.bridge_seconds)
-    return _settled(settled_events(recording.scores, label, rule), real, recording, settings)
+    return settled_outcomes(recording, label, rule, (rule.confirm,), settings)[0]
+
+
+def settled_outcomes(
+    recording: Recording, label: int, rule: Label, confirms: Sequence[float], settings: MetricSettings
+) -> list[Outcome]:
+    """The same for several certainties that are asked for; the rule's own is not."""
+    scores, real = recording.scores, merged(recording.heard, rule.name, settings.bridge_seconds)
+    segments = settled_segments(scores, label, rule)
+    certain = [scores.certainty(label, one) if any(confirms) else 0.0 for one in segments]
+    spans = [(scores.at(one.begins), scores.at(one.ends)) for one in segments]
+    found = [[span for span, of in zip(spans, certain, strict=True) if of >= confirm] for confirm in confirms]
+    return [_settled(settled, real, recording, settings) for settled in found]
 
 
 def latencies(told: Sequence[Announcement], real: Spans) -> tuple[float, ...]:

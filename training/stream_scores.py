@@ -5,7 +5,7 @@ thresholds without running the student again.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -13,11 +13,14 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from ssondo_stream.cutting import Segment
 from ssondo_stream.engine import StreamingEngine, Student
 from ssondo_stream.errors import AudioError
-from ssondo_stream.types import AudioBlock, Prediction
+from ssondo_stream.types import AudioBlock, Frames, Prediction
+from ssondo_stream.verifier import certainty
 from training.annotations import Heard
 from training.errors import AudioFileError
+from training.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class StreamScores:
         hop_columns: columns between predictions.
         column, lead: seconds in a column, and by which the first begins before the recording.
         seconds: length of the recording.
+        verdicts: of the student's verifier, if it has one.
     """
 
     means: NDArray[np.float32]
@@ -63,6 +67,7 @@ class StreamScores:
     column: float
     lead: float
     seconds: float
+    verdicts: Verdicts | None = field(default=None, compare=False, repr=False)
 
     def final(self, label: int) -> NDArray[np.float32]:
         """[columns], what the settled events of a label are cut from."""
@@ -77,6 +82,11 @@ class StreamScores:
     def at(self, position: float) -> float:
         """Seconds from the recording's first sample of a position on the grid; columns may reach beyond its ends."""
         return min(max(0.0, position * self.column - self.lead), self.seconds)
+
+    def certainty(self, label: int, segment: Segment) -> float:
+        """Of a label in a segment, by its score and the verifier together; 1 where no verifier can be asked."""
+        found = self.verdicts.of(self.at(segment.begins), self.at(segment.ends)) if self.verdicts else None
+        return 1.0 if found is None else certainty(segment.score, float(found[label]))
 
     def edges(self) -> NDArray[np.float64]:
         """[columns + 1] seconds at which columns begin and end, within the recording."""
@@ -130,7 +140,9 @@ def score_file(student: Student, path: Path, settings: StreamSettings | None = N
 def _score(
     student: Student, blocks: Iterator[NDArray[np.float32]], sample_rate: int, settings: StreamSettings
 ) -> StreamScores:
-    engine = StreamingEngine(student, sample_rate, settings.hop_columns)
+    frames: list[Frames] = []
+    keep = frames.append if student.spec.verifies else (lambda _: None)
+    engine = StreamingEngine(student, sample_rate, settings.hop_columns, on_frames=keep)
     heard = 0
     predictions: list[Prediction] = []
     for block in blocks:
@@ -143,7 +155,14 @@ def _score(
     column = student.spec.column / rate
     means, settled = _means([p.scores for p in predictions], settings, max(1, round(settings.settle_seconds / column)))
     ready = np.minimum([p.end / rate for p in predictions], seconds)
-    return StreamScores(means, ready, settled, settings.hop_columns, column, student.spec.column_lead / rate, seconds)
+    lead = student.spec.column_lead / rate
+    scores = StreamScores(means, ready, settled, settings.hop_columns, column, lead, seconds)
+    return with_verdicts(scores, student, np.concatenate(frames)) if student.spec.verifies else scores
+
+
+def with_verdicts(scores: StreamScores, student: Student, frames: Frames) -> StreamScores:
+    """The same with a verifier to ask, which hears the recording's frames [t, n_mels] again."""
+    return replace(scores, verdicts=Verdicts(frames, student.spec.mel, student.verify))
 
 
 def _means(

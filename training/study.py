@@ -23,6 +23,7 @@ from training.embeddings import open_embeddings
 from training.evaluation import score_recordings
 from training.extract import ExtractSettings, extract
 from training.files import make_folder, write_json
+from training.labels import LABELS
 from training.learner import STUDENT_FILE, load_learner
 from training.losses import LossSettings
 from training.probe import ProbeSettings, probe
@@ -33,6 +34,7 @@ from training.study_data import FOLDS, WINDOW_SECONDS, StudyData
 from training.study_streams import measure_streams, write_stream_bundle
 from training.teachers import load_teacher
 from training.teachers.textures import TEXTURES_FILE, fit_textures
+from training.verifier import VERIFIER_FILE, fit_verifier
 
 PROBE_SECONDS = 5.0
 _TEMPERATURES = {"kl": 4.0}
@@ -145,8 +147,16 @@ class Split:
         bundle = self.folder / f"bundle-{seed}"
         if not (bundle / "bundle.json").exists():
             practice = self.data.practice(self.folds, self.effort.practice)
-            write_stream_bundle(self.tuned(seed), practice, bundle)
+            write_stream_bundle(self.tuned(seed), self.verifier(), practice, bundle)
         return bundle
+
+    def verifier(self) -> Path:
+        """What hears a sound's whole extent, fitted to the scenes that students are tuned on and to quiet minutes."""
+        out = self.folder / "verifier"
+        if not (out / VERIFIER_FILE).exists():
+            heard = self.data.stretches(self.folds, self.effort.scenes, self.effort.practice)
+            fit_verifier(heard, LABELS, out, progress=False)
+        return out
 
     def columns(self) -> Path:
         """What the teachers say of each column of the windows."""

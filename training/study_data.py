@@ -120,6 +120,10 @@ class StudyData:
         write_soundscapes(folder, materials, _of(SCENES, count, _seed(folds)), progress=False)
         return open_manifest(folder)
 
+    def stretches(self, folds: Sequence[int], scenes: int, minutes: int) -> list[Annotated]:
+        """What a verifier is fitted to: so many scenes, and minutes of practice."""
+        return [*annotated_recordings(self.scenes(folds, scenes).root), *self.practice(folds, minutes)]
+
     def practice(self, folds: Sequence[int], count: int) -> list[Annotated]:
         """Minutes to fit a head on: of the clips of some folds, and half as many without any of them."""
         sounds, others = self.folder / f"practice-{_named(folds)}", self.folder / "practice-quiet"

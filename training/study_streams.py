@@ -22,28 +22,32 @@ from training.stream_figures import summed
 from training.stream_metrics import MetricSettings
 from training.stream_scores import Recording
 from training.student_bundle import write_student_bundle
-from training.thresholds import OperatingPoint, choose_early, choose_thresholds, operating_points
+from training.thresholds import CONFIRMS, OperatingPoint, choose_early, choose_thresholds, operating_points
+from training.verifier import load_verifier
 
 FALSE_ALARMS_PER_HOUR = 1.5  # on quiet minutes far denser than a home; a budget of 0.7 costs a tenth of the events
 KEEN_PER_HOUR = 12.0  # where most events are found: beyond it, what is found more is not worth its false alarms
 SHORT = frozenset({"Dog bark", "Rooster", "Crying baby", "Sneezing"})
-_THRESHOLDS = (*(round(0.05 * i, 2) for i in range(3, 20)), 0.98, 1.0)
+_FINE = (*(round(0.05 * i, 2) for i in range(3, 20)), 0.98, 1.0)
+_COARSE = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0)  # where a verifier tells which events are certain
 _NO_AREAS = MetricSettings(scenarios=())  # detection scores are the same with any settings, and take the most time
-_OFF_SHARES = (0.2, 0.4, 0.6, 0.8)
+_STRENGTHS = (0.02,)  # new scenes of recordings that the network knows would choose a twentieth of it
+_OFF_SHARES = (0.3, 0.6)
 
 
-def write_stream_bundle(student: Path, practice: Sequence[Annotated], bundle: Path) -> Path:
+def write_stream_bundle(student: Path, verifier: Path, practice: Sequence[Annotated], bundle: Path) -> Path:
     """Fit a head on columns and put it into a bundle; one that is there is left alone."""
     if not (bundle / "bundle.json").exists():
         trained = load_learner(student)
         rows = column_rows(trained, practice, LABELS, progress=False)
-        fitted = fit_columns(rows, LABELS, used=trained.learner.backbone.learnt_dim)
+        fitted = fit_columns(rows, LABELS, _STRENGTHS, used=trained.learner.backbone.learnt_dim)
         save_probe(student / "columns", fitted.probe)
         write_json(
             student / "columns" / "report.json",
             {"strength": fitted.strength, "loss": fitted.loss, "columns": fitted.columns},
         )
-        write_student_bundle(trained, bundle, probe=fitted.probe, window_seconds=10.0)
+        heard = load_verifier(verifier)
+        write_student_bundle(trained, bundle, probe=fitted.probe, verifier=heard, window_seconds=10.0)
     return bundle
 
 
@@ -91,7 +95,7 @@ def _sum(points: Sequence[OperatingPoint]) -> OperatingPoint:
 
 
 def _candidates(name: str) -> list[Label]:
-    minimums, holds = ((0.0,), (0.0, 1.0)) if name in SHORT else ((1.0, 2.0, 3.0), (0.5, 2.0))
+    minimums, holds = ((0.0,), (0.0, 1.0)) if name in SHORT else ((1.0, 2.0), (0.5, 2.0))
     return [
         Label(name, 0.5, round(0.5 * share, 3), 1.0, minimum, hold, ONTOLOGY[name])
         for share, minimum, hold in product(_OFF_SHARES, minimums, holds)
@@ -99,5 +103,7 @@ def _candidates(name: str) -> list[Label]:
 
 
 def _tried(recordings: Sequence[Recording], label: int, rule: Label) -> list[OperatingPoint]:
-    points = operating_points(recordings, label, rule, _THRESHOLDS)
+    verified = all(one.scores.verdicts for one in recordings)
+    tried = (_COARSE, CONFIRMS) if verified else (_FINE, None)
+    points = operating_points(recordings, label, rule, tried[0], confirms=tried[1])
     return [replace(point, rule=replace(point.rule, early=1.0)) for point in points]

@@ -15,10 +15,11 @@ from training.announcing import announcements
 from training.errors import TrainingError
 from training.estimates import Rate
 from training.stream_figures import Outcome, summed
-from training.stream_metrics import MetricSettings, outcome, settled_outcome
+from training.stream_metrics import MetricSettings, outcome, settled_outcomes
 from training.stream_scores import Recording
 
 THRESHOLDS = (*(round(0.02 * i, 2) for i in range(5, 50)), 0.99, 0.995, 1.0)
+CONFIRMS = (0.0, 0.02, 0.05, *(round(0.1 * i, 1) for i in range(1, 10)), 0.95, 0.98)
 EARLY_SHARES = (0.125, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the way from the settled threshold to 1: early ones are stricter
 _LITTLE = 1e-3  # seconds of delay that a threshold of 1 weighs
 _LEAST = 1e-9  # worth of a false alarm less, where nothing else tells two settings apart
@@ -54,6 +55,8 @@ def operating_points(
     rule: Label,
     thresholds: Sequence[float] = THRESHOLDS,
     settings: MetricSettings | None = None,
+    *,
+    confirms: Sequence[float] | None = None,
 ) -> list[OperatingPoint]:
     """A label at several thresholds; its other settings stay, `off` in proportion.
 
@@ -63,14 +66,16 @@ def operating_points(
         rule: its settings.
         thresholds: to try.
         settings: what is counted how.
+        confirms: certainties to try with each; only the rule's if not given.
     """
     settings, share = settings or MetricSettings(), rule.off / rule.threshold if rule.threshold else 1.0
-    points = []
+    confirms, points = confirms or (rule.confirm,), []
     for threshold in thresholds:
         tried = replace(rule, threshold=threshold, off=round(share * threshold, 4), early=max(rule.early, threshold))
-        of = [settled_outcome(recording, label, tried, settings) for recording in recordings]
-        quiet = summed(one for one, recording in zip(of, recordings, strict=True) if not recording.heard)
-        points.append(OperatingPoint(tried, summed(of), quiet))
+        of = [settled_outcomes(recording, label, tried, confirms, settings) for recording in recordings]
+        for confirm, outcomes in zip(confirms, zip(*of, strict=True), strict=True):
+            quiet = summed(one for one, of_it in zip(outcomes, recordings, strict=True) if not of_it.heard)
+            points.append(OperatingPoint(replace(tried, confirm=confirm), summed(outcomes), quiet))
     return points
 
 

@@ -32,7 +32,7 @@ from ssondo_stream.bundle import (
 from ssondo_stream.errors import BundleError, StreamError
 from ssondo_stream.loading import load_student
 from ssondo_stream.mel import log_mel
-from ssondo_stream.onnx_student import COMPUTED, FRAMES, OUTPUTS, local_names
+from ssondo_stream.onnx_student import COMPUTED, EVIDENCE, FRAMES, OUTPUTS, local_names
 from ssondo_stream.students.heads import ColumnOutput, ColumnTagger, image
 from ssondo_stream.types import Samples
 
@@ -193,11 +193,11 @@ def to_onnx(student: ColumnTagger, spec: StudentSpec) -> list[bytes]:
     for number, (inputs, outputs) in enumerate(local_names(spec)):
         part = _Local(student, number)
         taken = tuple(maps[i] for i in spec.local[number].inputs)
-        exported.append(_exported(part, taken, inputs, outputs))
+        exported.append(onnx_of(part, taken, inputs, outputs))
         with torch.no_grad():
             maps += part(*taken)
     last = local_names(spec)[-1][1][-1] if exported else FRAMES
-    return [_exported(_Rest(student) if exported else student, (maps[-1],), [last], OUTPUTS), *exported]
+    return [onnx_of(_Rest(student) if exported else student, (maps[-1],), [last], OUTPUTS), *exported]
 
 
 def check_parity(student: ColumnTagger, bundle: Path, lengths: Sequence[int] = LENGTHS) -> float:
@@ -210,15 +210,15 @@ def check_parity(student: ColumnTagger, bundle: Path, lengths: Sequence[int] = L
         ParityError: more than is allowed.
     """
     exported, exact = load_student(bundle, engine="onnx"), copy.deepcopy(student).double()
-    sound, worst = log_mel(_trial_audio(exported.spec, max(lengths)), exported.spec.mel), 0.0
+    sound, worst = log_mel(trial_audio(exported.spec, max(lengths)), exported.spec.mel), 0.0
     for length in lengths:
         frames = torch.from_numpy(sound[:length])[None]
         with torch.inference_mode():
             expected, truth = student(frames), exact(frames.double())
         found = exported.infer(frames[0].numpy())
         for ours, theirs, true in zip((found.logits, found.embedding), expected, truth, strict=True):
-            difference = _difference(torch.from_numpy(ours), theirs[0])
-            allowed = max(TOLERANCE, ROUNDINGS * _difference(theirs[0], true[0]))
+            difference = difference_of(torch.from_numpy(ours), theirs[0])
+            allowed = max(TOLERANCE, ROUNDINGS * difference_of(theirs[0], true[0]))
             if not difference <= allowed:
                 raise ParityError(
                     f"{bundle.name}: torch and ONNX Runtime differ by {difference:.1e} of the largest output at "
@@ -228,7 +228,7 @@ def check_parity(student: ColumnTagger, bundle: Path, lengths: Sequence[int] = L
     return worst
 
 
-def _trial_audio(spec: StudentSpec, frames: int) -> Samples:
+def trial_audio(spec: StudentSpec, frames: int) -> Samples:
     """Bursts of noise over a rising tone, for so many frames: every band is loud at times and silent at others."""
     rate, count = spec.mel.sample_rate, spec.mel.samples_for(frames)
     time = np.arange(count) / rate
@@ -237,7 +237,7 @@ def _trial_audio(spec: StudentSpec, frames: int) -> Samples:
     return (tone + noise).astype(np.float32)
 
 
-def _difference(a: Tensor, b: Tensor) -> float:
+def difference_of(a: Tensor, b: Tensor) -> float:
     """Largest, relative to the largest value of `b`; 0 for no values."""
     return float((a.double() - b.double()).abs().max() / b.double().abs().max()) if b.numel() else 0.0
 
@@ -245,22 +245,23 @@ def _difference(a: Tensor, b: Tensor) -> float:
 def _difference_computed(bundle: Path, computed: nn.Module) -> float:
     """Largest difference between torch and the bundle in what is computed, relative to the largest value."""
     student, worst = load_student(bundle, engine="onnx"), 0.0
-    sound = log_mel(_trial_audio(student.spec, max(LENGTHS)), student.spec.mel)
+    sound = log_mel(trial_audio(student.spec, max(LENGTHS)), student.spec.mel)
     for length in LENGTHS:
         with torch.inference_mode():
             expected = computed(torch.from_numpy(sound[:length])[None]).mean(1)[0]
         found = student.infer(sound[:length]).embedding[-student.spec.computed_dim :]
-        worst = max(worst, _difference(torch.from_numpy(found), expected))
+        worst = max(worst, difference_of(torch.from_numpy(found), expected))
     return worst
 
 
 def _exported_computed(computed: nn.Module, spec: StudentSpec) -> bytes:
-    return _exported(_Mean(computed), (torch.zeros(1, LENGTHS[-1], spec.mel.n_mels),), [FRAMES], [COMPUTED])
+    return onnx_of(_Mean(computed), (torch.zeros(1, LENGTHS[-1], spec.mel.n_mels),), [FRAMES], [COMPUTED])
 
 
-def _exported(part: nn.Module, examples: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+def onnx_of(part: nn.Module, examples: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """A network as ONNX, by names of its inputs and outputs; time is free where they have it."""
     frames_or_logits = (FRAMES, OUTPUTS[0])
-    fixed = (OUTPUTS[1], COMPUTED)
+    fixed = (OUTPUTS[1], COMPUTED, EVIDENCE)
     axes = {name: {1 if name in frames_or_logits else 2: "time"} for name in (*inputs, *outputs) if name not in fixed}
     buffer = io.BytesIO()
     with warnings.catch_warnings():

@@ -11,6 +11,9 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from monitor import service
 from monitor.config_loading import load_settings
 from monitor.model import open_student
@@ -31,6 +34,9 @@ class HangingStudent:
     @property
     def spec(self) -> StudentSpec:
         return self._student.spec
+
+    def verify(self, frames: Frames) -> NDArray[np.float32]:
+        return self._student.verify(frames)
 
     def stream(self, hop_columns: int = 1) -> StudentStream:
         return HangingStream(self._student.stream(hop_columns))

@@ -32,6 +32,7 @@ def test_file_overrides_defaults_and_environment_overrides_the_file(load) -> Non
         ("SSONDO_HTTP__ENABLED", "false", lambda s: s.http.enabled is False),
         ("SSONDO_DETECTION__SETTLE_SECONDS", "4.5", lambda s: s.detection.settle_seconds == 4.5),
         ("SSONDO_LOG", '{"level": "debug"}', lambda s: s.log.level == "debug"),
+        ("SSONDO_DETECTION__CONFIRM", "0.4", lambda s: s.detection.confirm == 0.4),
         ("SSONDO_DETECTION__LABELS__DOG_BARK__ENABLED", "no", lambda s: not s.detection.labels["dog_bark"].enabled),
         ("SSONDO_DETECTION__LABELS", '{"dog_bark": {"early": 1}}', lambda s: s.detection.labels["dog_bark"].early == 1),
         ("SSONDO_SOURCE", '[{"kind": "demo", "name": "d"}]', lambda s: s.source[0].name == "d"),

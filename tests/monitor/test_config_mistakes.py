@@ -18,6 +18,7 @@ WRONG = {
     "too large": ("[http]\nport = 70000", "http.port: got 70000, expected at most 65535"),
     "too small": ("[model]\nthreads = 0", "model.threads: got 0, expected at least 1"),
     "not above": ("[detection]\nsettle_seconds = 0", "detection.settle_seconds: got 0, expected more than 0.0"),
+    "not certain": ("[detection]\nconfirm = 1.5", "detection.confirm: got 1.5, expected at most 1.0"),
     "nan": ("[detection]\nthreshold = nan", "detection.threshold: got nan, expected a finite number"),
     "infinity": ("[mqtt]\nlate_seconds = inf", "mqtt.late_seconds: got inf, expected a finite number"),
     "switch": ('[mqtt]\ntls = "maybe"', "mqtt.tls: got 'maybe', expected true or false"),

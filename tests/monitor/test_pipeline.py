@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from monitor.config import DetectionSettings
 from monitor.detection import Detection
 from monitor.pipeline import Pipeline
-from ssondo_stream.types import AudioBlock, Samples
+from ssondo_stream.types import AudioBlock, Frames, Samples
 from tests.fakes import LoudnessStudent
 
 RATE = 32_000
@@ -68,3 +71,30 @@ def test_gap_ends_the_event_and_what_follows_is_another() -> None:
     spans = [(d.onset / RATE, (d.offset or 0) / RATE) for d in found if d.kind == "ended" and d.slug == "low_sound"]
     assert [span[0] for span in spans] == [pytest.approx(1, abs=0.5), pytest.approx(10, abs=0.5)]
     assert 2.5 < spans[0][1] <= 3
+
+
+class DoubtfulStudent(LoudnessStudent):
+    """Its verifier speaks for sounds that last, and against short ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = replace(self.spec, verifies=True)
+
+    def verify(self, frames: Frames) -> NDArray[np.float32]:
+        return np.full(2, 9 if len(frames) > 100 else -9, np.float32)
+
+
+def test_students_verifier_confirms_one_sound_and_refutes_another() -> None:
+    audio = noise(20, (5, 8), (12, 12.8))
+    for confirm, expected in ((0.0, [True, True]), (0.5, [True, False])):
+        pipeline = Pipeline(DoubtfulStudent(), RATE, LIMITS.model_copy(update={"confirm": confirm}))
+        found = run(pipeline, audio) + pipeline.close()
+        assert [d.confirmed for d in found if d.kind == "ended" and d.slug == "low_sound"] == expected
+
+
+def test_configured_certainty_changes_nothing_without_a_verifier() -> None:
+    audio = noise(20, (5, 8), (12, 12.8))
+    one, other = (
+        Pipeline(LoudnessStudent(), RATE, limits) for limits in (LIMITS, LIMITS.model_copy(update={"confirm": 1.0}))
+    )
+    assert run(one, audio) + one.close() == run(other, audio) + other.close()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from monitor.config import DetectionSettings
@@ -30,6 +32,17 @@ def test_own_setting_goes_before_the_shared_one_and_that_before_the_bundle() -> 
 def test_moved_threshold_takes_the_bundles_own_along(threshold: float, off: float, early: float) -> None:
     (rule,) = make_rules([DOG], settings(labels={"dog_bark": {"threshold": threshold}}))
     assert (rule.threshold, rule.off, rule.early) == (threshold, off, early)
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "confirm"),
+    [({}, {}, 0.4), ({"confirm": 0.6}, {}, 0.6), ({"confirm": 0.6}, {"confirm": 0.7}, 0.7), ({}, {"confirm": 0}, 0.0)],
+)
+def test_certainty_is_the_labels_own_else_the_shared_one_else_the_bundles(
+    shared: dict[str, float], own: dict[str, float], confirm: float
+) -> None:
+    (rule,) = make_rules([replace(DOG, confirm=0.4)], settings(**shared, labels={"dog_bark": own}))
+    assert rule.confirm == confirm
 
 
 def test_configured_contradiction_is_refused_by_name() -> None:

@@ -16,15 +16,20 @@ COLUMN = 0.512
 class Fickle:
     """Scores rise with the level of a column, and differ by `doubt` from window to window; label 1 is the reverse."""
 
-    def __init__(self, doubt: float = 0.0) -> None:
+    def __init__(self, doubt: float = 0.0, *, verifies: bool = False) -> None:
         self.doubt = doubt
-        self.spec = StudentSpec("fickle", (Label("Loud"), Label("Quiet")), 1)
+        self.spec = StudentSpec("fickle", (Label("Loud"), Label("Quiet")), 1, verifies=verifies)
 
     def infer(self, frames: Frames) -> Inference:
         level = np.array([frames[max(0, i - 16) : i + 16].mean() for i in range(0, len(frames), 32)])
         doubt = self.doubt * np.sin(1e3 * float(frames.sum()) + np.arange(len(level)) ** 2)
         logits = 2 * (level + 4.5) + doubt
         return Inference(np.stack((logits, -logits), 1).astype(np.float32), np.zeros(1, np.float32))
+
+    def verify(self, frames: Frames) -> NDArray[np.float32]:
+        """Against what is loud for more than a second."""
+        evidence = (70 - len(frames)) / 10
+        return np.array([evidence, -evidence], np.float32)
 
     def stream(self, hop_columns: int = 1) -> WindowedStream:
         return WindowedStream(self.spec, self.infer, hop_columns)

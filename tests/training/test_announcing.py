@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,15 +34,16 @@ def reported(detections: list[tuple[float, Detection]], seconds: float) -> list[
         (StreamSettings(hop_columns=2, settle_seconds=6.0), 2.0, 5.0),
     ],
 )
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("seed", "confirm"), [(0, 0.0), (1, 0.0), (0, 0.6), (1, 0.6)])
 def test_announcements_are_those_of_the_monitor(
-    seed: int, settings: StreamSettings, minimum: float, doubt: float
+    seed: int, confirm: float, settings: StreamSettings, minimum: float, doubt: float
 ) -> None:
-    student, samples, windows = Fickle(doubt), bursts(seed), settings.early_windows
+    student, samples, windows = Fickle(doubt, verifies=bool(confirm)), bursts(seed), settings.early_windows
     seconds = len(samples) / RATE
-    rule = Rule("Loud", "loud", RULE.threshold, RULE.off, RULE.early, minimum, RULE.hold_seconds)
-    detector = EventDetector([rule], COLUMN, early_windows=windows, settle_seconds=settings.settle_seconds)
+    rule = Rule("Loud", "loud", RULE.threshold, RULE.off, RULE.early, minimum, RULE.hold_seconds, confirm=confirm)
     engine, detections = StreamingEngine(student, RATE, settings.hop_columns), []
+    settle = settings.settle_seconds
+    detector = EventDetector([rule], COLUMN, early_windows=windows, settle_seconds=settle, verify=engine.verify)
     for prediction in [*engine.push(AudioBlock(0, samples)), *engine.flush()]:
         loud = type(prediction)(prediction.start, prediction.column, prediction.scores[:, :1], prediction.embedding)
         now = min(prediction.end / RATE, seconds)
@@ -48,12 +51,19 @@ def test_announcements_are_those_of_the_monitor(
     detections += [(seconds, detection) for detection in detector.close()]
 
     scores = score_samples(student, samples, RATE, settings)
-    label = Label("Loud", rule.threshold, rule.off, rule.early, minimum, rule.hold_seconds)
+    label = Label("Loud", rule.threshold, rule.off, rule.early, minimum, rule.hold_seconds, confirm=confirm)
     found = announcements(scores, 0, label, windows)
     expected = reported(detections, seconds)
     assert len(expected) > 1
     np.testing.assert_allclose([(a.announced, a.onset, a.offset, a.confirmed) for a in found], expected, atol=1 / RATE)
     assert [a.span for a in found if a.confirmed] == settled_events(scores, 0, label)
+
+
+def test_a_verifier_drops_what_it_speaks_against() -> None:
+    scores = score_samples(Fickle(verifies=True), bursts(0), RATE)
+    every, short = (settled_events(scores, 0, replace(RULE, confirm=confirm)) for confirm in (0.0, 0.6))
+    assert set(short) < set(every)
+    assert max(b - a for a, b in short) < 1.5 < max(b - a for a, b in every)
 
 
 def test_doubtful_students_have_starts_refuted() -> None:

@@ -52,6 +52,21 @@ def test_recordings_are_scored_once(audio: Path, tmp_path: Path) -> None:
         assert replace(scores, means=0, ready=0, settled=0) == replace(direct, means=0, ready=0, settled=0)
 
 
+def test_frames_are_kept_for_a_verifier(audio: Path, tmp_path: Path) -> None:
+    """Also where scores were kept before there was one."""
+    found, direct = annotated_recordings(audio), score_file(Fickle(verifies=True), audio / "0.wav")
+    score_recordings(Fickle(), found, tmp_path / "scores", progress=False)
+    for student, streams in ((Counting(verifies=True), 2), (Counting(verifies=True), 0)):
+        first, _ = score_recordings(student, found, tmp_path / "scores", progress=False)
+        assert student.streams == streams
+        assert first.scores.verdicts and direct.verdicts
+        np.testing.assert_array_equal(first.scores.verdicts.frames, direct.verdicts.frames)
+        np.testing.assert_array_equal(first.scores.verdicts.of(3.0, 5.0), direct.verdicts.of(3.0, 5.0))
+    (tmp_path / "scores" / "00000.frames.npy").write_bytes(b"no frames")
+    with pytest.raises(EvaluationError, match=r"00000\.frames\.npy: missing or damaged frames"):
+        score_recordings(Fickle(verifies=True), found, tmp_path / "scores", progress=False)
+
+
 def test_run_that_was_cut_off_goes_on(audio: Path, tmp_path: Path) -> None:
     found, broken = annotated_recordings(audio), Counting()
     content = found[1].audio.read_bytes()

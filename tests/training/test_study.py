@@ -12,7 +12,16 @@ from training.study_data import StudyData
 from training.study_report import read_rows
 
 LITTLE = Effort(
-    seeds=(0,), crops=16, windows=8, scenes=8, clusters=2, epochs=1, epochs_compared=1, draws=4, practice=6, measured=1
+    seeds=(0,),
+    crops=16,
+    windows=8,
+    scenes=24,
+    clusters=2,
+    epochs=1,
+    epochs_compared=1,
+    draws=4,
+    practice=12,
+    measured=1,
 )
 
 

@@ -6,6 +6,8 @@ import pytest
 from ssondo_stream.bundle import Label
 from tests.training.parts_streams import RATE, Fickle, bursts, recording
 from training.annotations import Heard
+from training.announcing import settled_events
+from training.estimates import Rate
 from training.stream_metrics import MetricSettings, outcome
 from training.stream_scores import Recording, score_samples
 from training.thresholds import (
@@ -70,6 +72,23 @@ def test_early_threshold_stays_above_the_settled_one() -> None:
 def test_label_that_is_never_heard_is_not_silenced() -> None:
     (chosen,) = choose_thresholds([operating_points([scene({5: 0.3})], 0, RULE)], 0)
     assert 0.3 < chosen.threshold < 0.9
+
+
+def test_certainty_is_chosen_where_scores_do_not_tell_sounds_apart() -> None:
+    """Loud for a second is real, and for longer is not; the verifier knows, the scores do not."""
+    scores = score_samples(Fickle(verifies=True), bursts(0), RATE)
+    rule = Label("Loud", 0.5, 0.3, 0.8, 0.0, 0.5)
+    real = [Heard(*span, "Loud") for span in settled_events(scores, 0, replace(rule, confirm=0.6))]
+    recordings = [Recording("a", scores, tuple(real))]
+    plain, verified = (operating_points(recordings, 0, rule, [0.5], confirms=of) for of in (None, (0.0, 0.6, 1.0)))
+    assert [point.rule.confirm for point in verified] == [0.0, 0.6, 1.0]
+    assert plain[0].outcome == verified[0].outcome
+    assert plain[0].outcome.false_alarms.count > 0
+    (chosen,) = choose_thresholds([verified], 0)
+    assert chosen.confirm == 0.6
+    assert verified[1].outcome == replace(
+        outcome(recordings[0], 0, chosen, MetricSettings()), false_starts=Rate(0, 0.0), latencies=()
+    )
 
 
 def test_budget_that_nothing_keeps_is_refused() -> None:

@@ -1,0 +1,190 @@
+"""Makes a verifier: what it hears of a sound's whole extent are statistics, and a linear head speaks for each label.
+
+It is fitted to annotated scenes, and to stretches of them in which nothing is annotated. Statistics learn nothing but
+what is usual, so its opinion of a recording that it has not heard is worth nearly as much as of one that it has.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from ssondo_stream.mel import log_mel
+from ssondo_stream.students.textures import Textures, standardised
+from ssondo_stream.types import Frames
+from ssondo_stream.verifier import extent
+from training.annotations import Annotated, Heard
+from training.clips import read_whole
+from training.errors import TrainingError
+from training.files import make_folder, write_file
+from training.probe_data import ProbeData
+from training.probe_fit import Recipe, fit
+from training.progress import bar
+from training.teachers.textures import MEL
+
+VERIFIER_FILE = "verifier.safetensors"
+OTHER = "Other"
+STRENGTH = 0.02  # of the regularisation
+_LEAST_SECONDS, _MOST_SECONDS = 0.5, 5.0  # of what nothing is annotated in, and of a part of a long sound
+_AUDIBLE_SECONDS = 0.15
+_JITTER_SECONDS = 0.3  # by which the extents that scores find are off, more or less
+_EVERY_SECONDS = 10.0  # of a recording, a stretch in which nothing is annotated
+_TRIES = 6
+_SHARED = 0.1  # of a stretch that may be annotated
+_STILL = 1e-3  # deviation of statistics that hardly vary
+_FARTHEST = 10.0  # log odds
+
+
+class VerifierError(TrainingError):
+    """A verifier cannot be made or read."""
+
+
+class Verifier(nn.Module):
+    """Frames of a sound [batch, time, n_mels] -> evidence [batch, labels]: each label's log odds, up to ten.
+
+    Args:
+        mean: of statistics, [count].
+        deviation: of statistics, [count].
+        head: standardised statistics -> a logit for each label, and the last for anything else.
+    """
+
+    def __init__(self, mean: Tensor, deviation: Tensor, head: nn.Linear) -> None:
+        super().__init__()
+        self.textures, self.head = Textures(MEL.n_mels), head
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("_own", torch.eye(head.out_features)[:-1] * -1e9, persistent=False)
+        self._own: Tensor
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Evidence of each sound."""
+        logits = self.head(standardised(self.textures(frames).mean(2), self.mean, self.deviation))
+        others = (logits.unsqueeze(1) + self._own).logsumexp(2)  # the log odds of a softmax, without its rounding
+        evidence: Tensor = (logits[:, :-1] - others).clamp(-_FARTHEST, _FARTHEST)
+        return evidence
+
+
+def fit_verifier(
+    recordings: Sequence[Annotated],
+    labels: tuple[str, ...],
+    out: Path,
+    *,
+    strength: float = STRENGTH,
+    seed: int = 0,
+    progress: bool = True,
+) -> Verifier:
+    """Fit a verifier, and write it as `verifier.safetensors`.
+
+    Args:
+        recordings: with annotations.
+        labels: in the order of the student's.
+        out: its folder.
+        strength: of the regularisation, see `probe_fit.Recipe`.
+        seed: of where sounds are cut.
+        progress: whether a bar is shown.
+
+    Raises:
+        VerifierError: a label is never heard, or something else than the labels is.
+        AudioFileError: a recording cannot be read.
+        StorageError: the file cannot be written.
+    """
+    rows, targets = _rows(recordings, labels, seed, progress)
+    if missing := [name for name, n in zip((*labels, OTHER), targets.sum(0), strict=True) if not n]:
+        raise VerifierError(f"a verifier needs every label in the recordings: {missing[0]!r} is never heard")
+    mean, deviation = rows.mean(0), rows.std(0) + _STILL
+    usual = standardised(*map(torch.from_numpy, (rows, mean, deviation))).numpy()
+    data = ProbeData(usual, targets, np.zeros(len(rows), np.int64), (*labels, OTHER))
+    head = next(
+        part for part in fit(data, "single", Recipe(strength=strength)).modules() if isinstance(part, nn.Linear)
+    )
+    verifier = Verifier(torch.from_numpy(mean), torch.from_numpy(deviation), head).eval()
+    content = save({name: tensor.contiguous() for name, tensor in _tensors(verifier).items()})
+    make_folder(out)
+    write_file(out / VERIFIER_FILE, lambda file: file.write(content))
+    return verifier
+
+
+def load_verifier(path: Path) -> Verifier:
+    """What `fit_verifier` wrote, by its folder.
+
+    Raises:
+        VerifierError: there is none, or it is damaged.
+    """
+    path = path / VERIFIER_FILE
+    try:
+        found = load_file(path)
+        head = nn.Linear(found["weight"].shape[1], len(found["weight"]))
+        head.load_state_dict({name: found[name] for name in ("weight", "bias")})
+        return Verifier(found["mean"], found["deviation"], head).eval()
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, IndexError) as error:
+        raise VerifierError(f"{path}: cannot be read as a verifier ({error})") from error
+
+
+def extents(heard: Sequence[Heard], seconds: float, rng: np.random.Generator) -> Iterator[tuple[float, float, str]]:
+    """Stretches of a recording as scores might find them, as (onset, offset, label), and some of nothing.
+
+    Args:
+        heard: its annotations.
+        seconds: its length.
+        rng: where they are cut.
+    """
+    for sound in heard:
+        length = sound.offset - sound.onset
+        if length > _MOST_SECONDS:
+            onset = sound.onset + rng.uniform(0, length - _MOST_SECONDS)
+            yield onset, onset + rng.uniform(2.0, _MOST_SECONDS), sound.label
+        elif length >= _AUDIBLE_SECONDS:
+            early, late = rng.uniform(-_JITTER_SECONDS, _JITTER_SECONDS, 2)
+            yield max(0.0, sound.onset + early), sound.offset + late, sound.label
+    for _ in range(max(1, round(seconds / _EVERY_SECONDS))):
+        if found := _of_nothing(heard, seconds, rng):
+            yield *found, OTHER
+
+
+def _of_nothing(heard: Sequence[Heard], seconds: float, rng: np.random.Generator) -> tuple[float, float] | None:
+    for _ in range(_TRIES):
+        length = min(seconds, float(np.exp(rng.uniform(np.log(_LEAST_SECONDS), np.log(_MOST_SECONDS)))))
+        onset = float(rng.uniform(0, seconds - length))
+        shared = max((min(onset + length, one.offset) - max(onset, one.onset) for one in heard), default=0.0)
+        if shared < _SHARED * length:
+            return onset, onset + length
+    return None
+
+
+def _rows(
+    recordings: Sequence[Annotated], labels: tuple[str, ...], seed: int, progress: bool
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Statistics [stretches, count] and what they are of [stretches, labels + 1]."""
+    textures, rows, targets, order = Textures(MEL.n_mels), [], [], {name: i for i, name in enumerate((*labels, OTHER))}
+    shown = bar("verifier", len(recordings), unit="recording", shown=progress)
+    for number, recording in enumerate(recordings):
+        if strange := [sound.label for sound in recording.heard if sound.label not in labels]:
+            raise VerifierError(f"{recording.audio}: label {strange[0]!r} is none of the {len(labels)} of the student")
+        samples = read_whole(recording.audio, MEL.sample_rate)
+        frames, rng = log_mel(samples, MEL), np.random.default_rng([seed, number])
+        for onset, offset, label in extents(recording.heard, len(samples) / MEL.sample_rate, rng):
+            span, known = (round(onset * MEL.sample_rate), round(offset * MEL.sample_rate)), range(len(frames))
+            if heard := extent(*span, MEL, known):
+                rows.append(_statistics(textures, frames[heard]))
+                targets.append(order[label])
+        shown.update()
+    shown.close()
+    return np.stack(rows), np.eye(len(order), dtype=np.bool_)[targets]
+
+
+@torch.inference_mode()
+def _statistics(textures: Textures, frames: Frames) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = textures(torch.from_numpy(frames)[None])[0].mean(1).numpy()
+    return found
+
+
+def _tensors(verifier: Verifier) -> dict[str, Tensor]:
+    head = verifier.head
+    return {"weight": head.weight, "bias": head.bias, "mean": verifier.mean, "deviation": verifier.deviation}
