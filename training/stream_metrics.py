@@ -114,8 +114,9 @@ def settled_outcomes(
     segments = settled_segments(scores, label, rule)
     certain = [scores.certainty(label, one) if any(confirms) else 0.0 for one in segments]
     spans = [(scores.at(one.begins), scores.at(one.ends)) for one in segments]
-    found = [[span for span, of in zip(spans, certain, strict=True) if of >= confirm] for confirm in confirms]
-    return [_settled(settled, real, recording, settings) for settled in found]
+    found = [tuple(span for span, of in zip(spans, certain, strict=True) if of >= confirm) for confirm in confirms]
+    outcomes = {settled: _settled(settled, real, recording, settings) for settled in set(found)}
+    return [outcomes[settled] for settled in found]
 
 
 def latencies(told: Sequence[Announcement], real: Spans) -> tuple[float, ...]:
