@@ -79,7 +79,8 @@ class Detection:
         kind: `started` is early evidence, `ended` the authoritative account.
         key: the same for both, unique within a detector.
         onset, offset: sample indices; a start has no offset.
-        score, score_peak: mean and peak of the columns heard so far.
+        score, score_peak: mean and peak of the columns heard so far; certainty, where a verifier was asked.
+        threshold: that they had to reach.
         uncertainty: samples by which the onset may be off, either way.
         confirmed: of an end, false where later evidence refuted the start.
         level_dbfs: of the loudest column.
@@ -106,23 +107,24 @@ def cut_off(start: Detection, at: int) -> Detection:
 
 @dataclass(slots=True)
 class _Announced:
-    """A start that was published, and the segment that is now believed to be behind it."""
+    """A start that was published, the segment that is now believed to be behind it, and how certain it is."""
 
     key: int
     segment: Segment
+    certainty: float | None = None
 
 
 class _Track:
     """One label: the cutter over settled columns, and the starts that wait for their end."""
 
     def __init__(
-        self, rule: Rule, column_seconds: float, keys: "count[int]", certain: Callable[[Segment], bool]
+        self, rule: Rule, column_seconds: float, keys: "count[int]", certainty: Callable[[Segment], float | None]
     ) -> None:
         self.rule = rule
         self.cutter = Cutter(rule.limits(column_seconds))
         self.announced: list[_Announced] = []
         self._keys = keys
-        self._certain = certain
+        self._certainty = certainty
         self._patience = Patience()
 
     @property
@@ -136,7 +138,7 @@ class _Track:
 
     def end(self, segment: Segment) -> list[tuple[_Announced, bool | None]]:
         """Match a settled segment with its announcement; it is announced now if it never was, unless it is doubtful."""
-        if not self._certain(segment):
+        if not self._enough(certainty := self._certainty(segment)):
             self.cutter.blocked_until = None  # what is no event is no reason to cool down
             return []
         matching = [known for known in self.announced if known.segment.overlaps(segment.first, segment.last)]
@@ -144,7 +146,7 @@ class _Track:
         if not matching:
             matching = [self._announce(segment)]
             result.append((matching[0], None))
-        matching[0].segment = segment
+        matching[0].segment, matching[0].certainty = segment, certainty
         self.announced = [known for known in self.announced if known not in matching]
         return result + [(known, position == 0) for position, known in enumerate(matching)]
 
@@ -161,21 +163,26 @@ class _Track:
             known = next((k for k in self.announced if k.segment.overlaps(segment.first, segment.last)), None)
             if known:
                 known.segment = segment
-            elif segment.peak >= self.rule.early or self._goes_on(settled, segment):
+            elif segment.peak >= self.rule.early:
                 news.append(self._announce(segment))
+            elif (
+                settled
+                and segment.first == settled.first
+                and self._patience.over(segment)
+                and self._enough(certainty := self._certainty(segment))
+            ):
+                news.append(self._announce(segment, certainty))
         return news
 
     def refute_all(self) -> list[tuple[_Announced, bool | None]]:
         gone, self.announced = self.announced, []
         return [(known, False) for known in gone]
 
-    def _goes_on(self, settled: Segment | None, segment: Segment) -> bool:
-        """Whether a segment is the settled one that is open, and certain as far as it goes; asked now and then."""
-        open_still = settled is not None and segment.first == settled.first
-        return open_still and self._patience.over(segment) and self._certain(segment)
+    def _enough(self, certainty: float | None) -> bool:
+        return certainty is None or certainty >= self.rule.confirm
 
-    def _announce(self, segment: Segment) -> _Announced:
-        known = _Announced(next(self._keys), segment)
+    def _announce(self, segment: Segment, certainty: float | None = None) -> _Announced:
+        known = _Announced(next(self._keys), segment, certainty)
         self.announced.append(known)
         return known
 
@@ -207,7 +214,7 @@ class EventDetector:
         keys = count(1)
         self._verify = verify
         self._tracks = [
-            _Track(rule, column_seconds, keys, partial(self._certain, rule.confirm, index))
+            _Track(rule, column_seconds, keys, partial(self._certainty, rule.confirm, index))
             for index, rule in enumerate(rules)
         ]
         self._columns = ColumnMeans(
@@ -264,12 +271,10 @@ class EventDetector:
         loud = scores.max(axis=0) >= self._floor
         return [i for i, track in enumerate(self._tracks) if self._watched[i] and (loud[i] or not track.idle)]
 
-    def _certain(self, confirm: float, index: int, segment: Segment) -> bool:
-        """Whether a segment's score and its evidence together are enough for this label."""
-        if not confirm or not self._verify:
-            return True
-        evidence = self._verify(*self._extent(segment))
-        return evidence is None or certainty(segment.score, float(evidence[index])) >= confirm
+    def _certainty(self, confirm: float, index: int, segment: Segment) -> float | None:
+        """Of a label in a segment, by its score and its evidence; None where none is asked for, or to be had."""
+        evidence = self._verify(*self._extent(segment)) if confirm and self._verify else None
+        return None if evidence is None else certainty(segment.score, float(evidence[index]))
 
     def _extent(self, segment: Segment) -> tuple[int, int]:
         """Sample indices of onset and offset."""
@@ -277,7 +282,7 @@ class EventDetector:
 
     def _describe(self, track: _Track, known: _Announced, confirmed: bool | None) -> Detection:
         segment, column = known.segment, self._columns.column
-        (onset, offset), ended = self._extent(segment), confirmed is not None
+        (onset, offset), ended, sure = self._extent(segment), confirmed is not None, known.certainty
         return Detection(
             kind="ended" if ended else "started",
             key=known.key,
@@ -285,9 +290,9 @@ class EventDetector:
             slug=track.rule.slug,
             onset=onset,
             offset=offset if ended else None,
-            score=segment.score,
-            score_peak=segment.peak,
-            threshold=track.rule.threshold,
+            score=segment.score if sure is None else sure,
+            score_peak=max(segment.peak, sure or 0.0),
+            threshold=track.rule.threshold if sure is None else track.rule.confirm,
             uncertainty=column // 2 if ended else column,
             confirmed=confirmed,
             level_dbfs=self._columns.level(segment.first, segment.last),

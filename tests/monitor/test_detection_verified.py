@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monitor.detection import Detection, EventDetector, Rule
+from ssondo_stream.verifier import certainty
 from tests.monitor.test_detection import COLUMN, SECONDS, WINDOW, column_scores, columns, detect, windows
 
 DOG = Rule("Dog bark", "dog_bark", threshold=0.5, off=0.3, early=0.7, hold_seconds=0.0, confirm=0.6)
@@ -63,6 +64,13 @@ def test_nothing_is_told_of_a_weak_sound_that_the_verifier_speaks_against() -> N
 def test_score_and_evidence_decide_together() -> None:
     """Log odds of 0.9 are 2.2, of the certainty asked for 0.4: evidence of -1.7 is enough, of -1.9 is not."""
     assert [listen(DOG, evidence, (10, 14, 0.9))[0][-1][1].confirmed for evidence in (-1.7, -1.9)] == [True, False]
+
+
+def test_what_was_verified_is_told_by_its_certainty() -> None:
+    (_, started), (_, ended) = listen(DOG, 1.0, (10, 14, 0.9))[0]
+    assert (started.score, started.threshold) == (pytest.approx(0.9), DOG.threshold), "nobody was asked yet"
+    assert ended.score == ended.score_peak == pytest.approx(certainty(0.9, 1.0))
+    assert ended.threshold == DOG.confirm
 
 
 def test_forgotten_sound_is_left_to_its_score() -> None:
