@@ -25,6 +25,7 @@ HOMES = {  # one third-party library, one place, in what runs on the sensor
     "av": {"monitor/sources/network.py"},
     "huggingface_hub": {"ssondo_stream/download.py"},
     "matplotlib": {"monitor/plot.py"},
+    "onnx": {"ssondo_stream/students/terse_onnx.py"},
     "openvino": {"ssondo_stream/openvino_student.py"},
     "onnxruntime": {"ssondo_stream/onnx_student.py"},
     "prometheus_client": {"monitor/metrics.py"},

@@ -1,4 +1,4 @@
-"""Makes a verifier: what it hears of a sound's whole extent are statistics, and a linear head speaks for each label.
+"""Makes a verifier: what it hears of a sound's whole extent are statistics, and a small head speaks for each label.
 
 It is fitted to annotated scenes, and to stretches of them in which nothing is annotated. Statistics learn nothing but
 what is usual, so its opinion of a recording that it has not heard is worth nearly as much as of one that it has.
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ssondo_stream.mel import log_mel
+from ssondo_stream.students import classifier
 from ssondo_stream.students.textures import Textures, standardised
 from ssondo_stream.types import Frames
 from ssondo_stream.verifier import extent
@@ -29,7 +30,7 @@ from training.teachers.textures import MEL
 
 VERIFIER_FILE = "verifier.safetensors"
 OTHER = "Other"
-STRENGTH = 0.02  # of the regularisation
+HEAD = Recipe((128,), strength=0.3, epochs=60, dropout=0.6)
 _LEAST_SECONDS, _MOST_SECONDS = 0.5, 5.0  # of what nothing is annotated in, and of a part of a long sound
 _AUDIBLE_SECONDS = 0.15
 _JITTER_SECONDS = 0.3  # by which the extents that scores find are off, more or less
@@ -53,14 +54,14 @@ class Verifier(nn.Module):
         head: standardised statistics -> a logit for each label, and the last for anything else.
     """
 
-    def __init__(self, mean: Tensor, deviation: Tensor, head: nn.Linear) -> None:
+    def __init__(self, mean: Tensor, deviation: Tensor, head: nn.Module) -> None:
         super().__init__()
         self.textures, self.head = Textures(MEL.n_mels), head
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation)
         self.mean: Tensor
         self.deviation: Tensor
-        self.register_buffer("_own", torch.eye(head.out_features)[:-1] * -1e9, persistent=False)
+        self.register_buffer("_own", torch.eye(_outputs(head))[:-1] * -1e9, persistent=False)
         self._own: Tensor
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ def fit_verifier(
     labels: tuple[str, ...],
     out: Path,
     *,
-    strength: float = STRENGTH,
+    head: Recipe = HEAD,
     seed: int = 0,
     progress: bool = True,
 ) -> Verifier:
@@ -86,8 +87,8 @@ def fit_verifier(
         recordings: with annotations.
         labels: in the order of the student's.
         out: its folder.
-        strength: of the regularisation, see `probe_fit.Recipe`.
-        seed: of where sounds are cut.
+        head: how it is fitted.
+        seed: of where sounds are cut, and of the head.
         progress: whether a bar is shown.
 
     Raises:
@@ -101,10 +102,7 @@ def fit_verifier(
     mean, deviation = rows.mean(0), rows.std(0) + _STILL
     usual = standardised(*map(torch.from_numpy, (rows, mean, deviation))).numpy()
     data = ProbeData(usual, targets, np.zeros(len(rows), np.int64), (*labels, OTHER))
-    head = next(
-        part for part in fit(data, "single", Recipe(strength=strength)).modules() if isinstance(part, nn.Linear)
-    )
-    verifier = Verifier(torch.from_numpy(mean), torch.from_numpy(deviation), head).eval()
+    verifier = Verifier(torch.from_numpy(mean), torch.from_numpy(deviation), fit(data, "single", head, seed)).eval()
     content = save({name: tensor.contiguous() for name, tensor in _tensors(verifier).items()})
     make_folder(out)
     write_file(out / VERIFIER_FILE, lambda file: file.write(content))
@@ -120,10 +118,12 @@ def load_verifier(path: Path) -> Verifier:
     path = path / VERIFIER_FILE
     try:
         found = load_file(path)
-        head = nn.Linear(found["weight"].shape[1], len(found["weight"]))
-        head.load_state_dict({name: found[name] for name in ("weight", "bias")})
-        return Verifier(found["mean"], found["deviation"], head).eval()
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, IndexError) as error:
+        mean, deviation = found.pop("mean"), found.pop("deviation")
+        *hidden, outputs = (len(bias) for name, bias in sorted(found.items()) if name.endswith("bias"))
+        head = classifier(len(mean), outputs, hidden)
+        head.load_state_dict(found)
+        return Verifier(mean, deviation, head).eval()
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise VerifierError(f"{path}: cannot be read as a verifier ({error})") from error
 
 
@@ -186,5 +186,8 @@ def _statistics(textures: Textures, frames: Frames) -> NDArray[np.float32]:
 
 
 def _tensors(verifier: Verifier) -> dict[str, Tensor]:
-    head = verifier.head
-    return {"weight": head.weight, "bias": head.bias, "mean": verifier.mean, "deviation": verifier.deviation}
+    return {**verifier.head.state_dict(), "mean": verifier.mean, "deviation": verifier.deviation}
+
+
+def _outputs(head: nn.Module) -> int:
+    return [part for part in head.modules() if isinstance(part, nn.Linear)][-1].out_features

@@ -34,6 +34,7 @@ from ssondo_stream.loading import load_student
 from ssondo_stream.mel import log_mel
 from ssondo_stream.onnx_student import COMPUTED, EVIDENCE, FRAMES, OUTPUTS, local_names
 from ssondo_stream.students.heads import ColumnOutput, ColumnTagger, image
+from ssondo_stream.students.terse_onnx import terse
 from ssondo_stream.types import Samples
 
 LENGTHS = (16, 48, 80, 336, 624)
@@ -277,4 +278,4 @@ def onnx_of(part: nn.Module, examples: tuple[Tensor, ...], inputs: Sequence[str]
             opset_version=_OPSET,
             dynamo=False,
         )
-    return buffer.getvalue()
+    return terse(buffer.getvalue())
