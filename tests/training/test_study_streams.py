@@ -6,11 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssondo_stream.bundle import Label
 from tests.training.parts_streams import COLUMN, scored
 from training.annotations import Heard
+from training.estimates import Rate
 from training.labels import LABELS
+from training.matching import Counts
+from training.stream_figures import Outcome
 from training.stream_scores import Recording
-from training.study_streams import measure_streams
+from training.study_streams import measure_streams, steadied
+from training.thresholds import OperatingPoint, choose_thresholds
 
 BARK = LABELS.index("Dog bark")
 CLEAR, FAINT, ALIKE = (10, 40), (60, 80), (500, 1200, 1900)
@@ -55,3 +60,18 @@ def test_settings_chosen_on_all_are_those_that_ship(measured: Path) -> None:
     rules = json.loads((measured / "labels.json").read_text())
     assert [rule["name"] for rule in rules] == list(LABELS)
     assert 0.6 < rules[BARK]["threshold"] <= 0.9, "three alarms in 40 minutes are beyond the budget"
+
+
+def test_a_lucky_setting_is_not_chosen_for_its_luck() -> None:
+    """Of settings in a row one has no false alarms; its neighbours have, and find fewer events."""
+
+    def point(threshold: float, hits: int, alarms: int) -> OperatingPoint:
+        found = Outcome(Counts(hits, 10, 10), false_alarms=Rate(alarms, 1.0))
+        return OperatingPoint(Label("a", threshold, off=0.05, early=1.0), found, found)
+
+    lucky = [[point(0.1, 2, 9)], [point(0.2, 2, 9)], [point(0.3, 9, 0)], [point(0.4, 2, 2)]]
+    solid = [[point(0.5, 7, 1)], [point(0.6, 7, 0)], [point(0.7, 7, 0)], [point(0.8, 6, 0)]]
+    assert choose_thresholds([[p for row in lucky + solid for p in row]], 0)[0].threshold == 0.3
+    (chosen,) = choose_thresholds([[*steadied(lucky), *steadied(solid)]], 0)
+    assert chosen.threshold == 0.7
+    assert [p.alarms.count for p in steadied(lucky)] == [9, 9, 9, 0], "of the next looser one"
