@@ -63,29 +63,35 @@ def together(parts: Sequence[list[list[OperatingPoint]]]) -> list[list[Operating
     return [[_sum(points) for points in zip(*of_label, strict=True)] for of_label in zip(*parts, strict=True)]
 
 
-def chosen(recordings: Sequence[Recording], points: list[list[OperatingPoint]], per_hour: float) -> list[Label]:
-    """Each label's settings, for the event F1 that a budget of false alarms allows."""
-    rules = choose_thresholds(points, per_hour)
-    return choose_early(recordings, rules, per_hour=3.0)
-
-
 def measure_streams(scored: dict[int, list[Recording]], out: Path) -> None:
     """Report each fold with settings chosen on the others, and write down the settings chosen on all.
 
     A fold has two reports: with the settings that ship, and with keen ones, which show what few false alarms cost.
+    Thresholds of early starts, which change when events are told and not which, are those chosen on all folds.
     """
     of_fold = {fold: curves(recordings) for fold, recordings in scored.items()}
 
     def on(folds: Sequence[int], per_hour: float) -> list[Label]:
-        points = together([of_fold[fold] for fold in folds])
-        return chosen([one for fold in folds for one in scored[fold]], points, per_hour)
+        return choose_thresholds(together([of_fold[fold] for fold in folds]), per_hour)
 
+    everything = [one for recordings in scored.values() for one in recordings]
+    shipped = choose_early(everything, on(list(scored), FALSE_ALARMS_PER_HOUR), per_hour=3.0)
     for fold, recordings in scored.items():
         others = [other for other in scored if other != fold]
-        ships, keen = on(others, FALSE_ALARMS_PER_HOUR), on(others, KEEN_PER_HOUR)
-        write_report(out / f"fold-{fold}", evaluate(f"Fold {fold}", recordings, ships))
-        write_report(out / f"fold-{fold}-keen", evaluate(f"Fold {fold}, keen", recordings, keen, _NO_AREAS))
-    write_json(out / "labels.json", [asdict(rule) for rule in on(list(scored), FALSE_ALARMS_PER_HOUR)])
+        ships, keen = (_as_early(on(others, per_hour), shipped) for per_hour in (FALSE_ALARMS_PER_HOUR, KEEN_PER_HOUR))
+        write_report(out / f"fold-{fold}", evaluate(f"Fold {fold}", recordings, ships, thresholds=()))
+        found = evaluate(f"Fold {fold}, keen", recordings, keen, _NO_AREAS, thresholds=())
+        write_report(out / f"fold-{fold}-keen", found)
+    write_json(out / "labels.json", [asdict(rule) for rule in shipped])
+
+
+def _as_early(rules: Sequence[Label], like: Sequence[Label]) -> list[Label]:
+    """Rules whose early thresholds lie as far between the settled ones and 1 as those of others."""
+    shares = [(other.early - other.threshold) / (1 - other.threshold) if other.threshold < 1 else 1.0 for other in like]
+    return [
+        replace(rule, early=round(rule.threshold + share * (1 - rule.threshold), 4))
+        for rule, share in zip(rules, shares, strict=True)
+    ]
 
 
 def _sum(points: Sequence[OperatingPoint]) -> OperatingPoint:

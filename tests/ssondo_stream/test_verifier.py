@@ -16,6 +16,8 @@ from ssondo_stream.engine import StreamingEngine
 from ssondo_stream.errors import BundleError
 from ssondo_stream.loading import load_student
 from ssondo_stream.mel import MelConfig, log_mel
+from ssondo_stream.onnx_student import OnnxVerifier
+from ssondo_stream.students.terse_onnx import terse
 from ssondo_stream.types import AudioBlock
 from ssondo_stream.verifier import EXTENT_FRAMES, LEAST_FRAMES, Patience, RecentFrames, certainty, extent
 from tests.parts_onnx import LABELS, tiny_network
@@ -169,3 +171,23 @@ def test_confirm_needs_a_verifier_and_is_a_share() -> None:
         replace(SPEC, verifies=False, labels=(Label("Low sound", confirm=0.5),))
     with pytest.raises(ValueError, match="confirm from 0 to 1"):
         Label("Low sound", confirm=1.5)
+
+
+def test_terse_network_is_the_same_and_one_that_branches_is_left_alone(tmp_path: Path) -> None:
+    content, frames = mean_verifier(), np.random.default_rng(0).normal(size=(40, 128)).astype(np.float32)
+    for name, data in (("a", content), ("b", terse(content))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "verifier.onnx").write_bytes(data)
+    assert len(terse(content)) < len(content)
+    np.testing.assert_array_equal(OnnxVerifier(tmp_path / "a").run(frames), OnnxVerifier(tmp_path / "b").run(frames))
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["frames"], ["branched"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("branched", TensorProto.FLOAT, None)],
+    )
+    node = helper.make_node("If", ["yes"], ["evidence"], then_branch=branch, else_branch=branch)
+    yes = numpy_helper.from_array(np.array(True), "yes")
+    inside = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("frames", "evidence")]
+    branching = helper.make_model(helper.make_graph([node], "if", inside[:1], inside[1:], [yes])).SerializeToString()
+    assert terse(branching) == branching

@@ -161,7 +161,7 @@ def test_mistake_is_one_line_on_stderr(
         (["cluster", "{data}/embeddings", "--levels", "a", "--out", "o"], 2, "--levels: expected whole numbers"),
         (["cluster", "{data}/embeddings", "--folds", "1", "--out", "o"], 2, "folds need --manifest"),
         (["export", "{data}", "--out", "o"], 1, "student.safetensors: cannot be read"),
-        (["export", "{data}", "--labels", "l.json", "--out", "o"], 2, "--labels are of a head"),
+        (["export", "{data}", "--labels", "l.json", "--out", "o"], 2, "--labels and --verifier are of a head"),
         (["export", "b", "--textures", "t", "--probe", "p", "--out", "o"], 2, "--textures go beside a finished bundle"),
         (["export", "b", "--textures", "{data}", "--out", "o"], 1, "cannot be read as statistics of textures"),
         (["recipes", "none"], 2, "no recipe 'none'"),
