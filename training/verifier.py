@@ -20,6 +20,7 @@ from ssondo_stream.students.textures import Textures, standardised
 from ssondo_stream.types import Frames
 from ssondo_stream.verifier import extent
 from training.annotations import Annotated, Heard
+from training.augment import colour
 from training.clips import read_whole
 from training.errors import TrainingError
 from training.files import make_folder, write_file
@@ -37,6 +38,8 @@ _JITTER_SECONDS = 0.3  # by which the extents that scores find are off, more or 
 _EVERY_SECONDS = 10.0  # of a recording, a stretch in which nothing is annotated
 _TRIES = 6
 _SHARED = 0.1  # of a stretch that may be annotated
+_COLOURED, _COLOUR_DB = 0.5, 6.0
+_NARROW, _NARROW_BANDS = 0.25, (24, 64)  # the first 38 bands reach to 4 kHz
 _STILL = 1e-3  # deviation of statistics that hardly vary
 _FARTHEST = 10.0  # log odds
 
@@ -172,11 +175,21 @@ def _rows(
         for onset, offset, label in extents(recording.heard, len(samples) / MEL.sample_rate, rng):
             span, known = (round(onset * MEL.sample_rate), round(offset * MEL.sample_rate)), range(len(frames))
             if heard := extent(*span, MEL, known):
-                rows.append(_statistics(textures, frames[heard]))
+                rows.append(_statistics(textures, _altered(frames[heard], rng)))
                 targets.append(order[label])
         shown.update()
     shown.close()
     return np.stack(rows), np.eye(len(order), dtype=np.bool_)[targets]
+
+
+def _altered(frames: Frames, rng: np.random.Generator) -> Frames:
+    """Half of the sounds as another microphone gives them, and a quarter without their upper bands, as from a phone."""
+    if rng.random() < _COLOURED:
+        frames = colour(torch.from_numpy(frames)[None], rng, MEL, _COLOUR_DB)[0].numpy()
+    if rng.random() < _NARROW:
+        silence = np.float32((np.log(MEL.offset) - MEL.mean) / MEL.std)
+        frames = np.where(np.arange(MEL.n_mels) < rng.integers(*_NARROW_BANDS), frames, silence)
+    return frames
 
 
 @torch.inference_mode()
