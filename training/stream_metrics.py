@@ -101,15 +101,13 @@ def outcome(recording: Recording, label: int, rule: Label, settings: MetricSetti
     )
 
 
-def settled_outcome(recording: Recording, label: int, rule: Label, settings: MetricSettings) -> Outcome:
-    """The same without what concerns announcements, several times as fast."""
-    return settled_outcomes(recording, label, rule, (rule.confirm,), settings)[0]
-
-
 def settled_outcomes(
     recording: Recording, label: int, rule: Label, confirms: Sequence[float], settings: MetricSettings
 ) -> list[Outcome]:
-    """The same for several certainties that are asked for; the rule's own is not."""
+    """The same without what concerns announcements, several times as fast, for each of several certainties asked for.
+
+    They stand in for the rule's own.
+    """
     scores, real = recording.scores, merged(recording.heard, rule.name, settings.bridge_seconds)
     segments = settled_segments(scores, label, rule)
     certain = [scores.certainty(label, one) if any(confirms) else 0.0 for one in segments]

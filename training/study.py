@@ -151,7 +151,7 @@ class Split:
         return bundle
 
     def verifier(self) -> Path:
-        """What hears a sound's whole extent, fitted to the scenes that students are tuned on and to quiet minutes."""
+        """What hears a sound's whole extent, fitted to the scenes of tuning and to minutes of practice."""
         out = self.folder / "verifier"
         if not (out / VERIFIER_FILE).exists():
             heard = self.data.stretches(self.folds, self.effort.scenes, self.effort.practice)

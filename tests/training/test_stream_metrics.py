@@ -11,7 +11,7 @@ from training.announcing import Announcement
 from training.errors import ManifestError
 from training.estimates import Rate
 from training.matching import Counts
-from training.stream_metrics import MetricSettings, latencies, measure, outcome, settled_outcome
+from training.stream_metrics import MetricSettings, latencies, measure, outcome, settled_outcomes
 from training.stream_scores import Recording, score_samples
 
 RULES = [Label(name, 0.5, 0.3, 0.8, 0.0, 0.0) for name in ("Bark", "Siren")]
@@ -86,7 +86,7 @@ def test_start_that_is_withdrawn_is_counted_by_itself() -> None:
     assert told.false_starts.count > 0
     assert told.false_alarms.count > 0
     assert replace(told, false_starts=Rate(0, 0.0), latencies=()) == replace(
-        settled_outcome(Recording("a", scores), 0, rule, SETTINGS), false_starts=Rate(0, 0.0)
+        settled_outcomes(Recording("a", scores), 0, rule, (rule.confirm,), SETTINGS)[0], false_starts=Rate(0, 0.0)
     )
 
 
