@@ -27,10 +27,11 @@ from training.labels import LABELS
 from training.learner import STUDENT_FILE, load_learner
 from training.losses import LossSettings
 from training.probe import ProbeSettings, probe
-from training.probe_data import probe_data
+from training.probe_data import ProbeData, probe_data
 from training.recipe import Recipe, RunSettings, load_recipe
 from training.stream_scores import Recording
 from training.study_data import FOLDS, WINDOW_SECONDS, StudyData
+from training.study_figures import ACCURACY_FILE
 from training.study_streams import measure_streams, write_stream_bundle
 from training.teachers import load_teacher
 from training.teachers.textures import TEXTURES_FILE, fit_textures
@@ -194,19 +195,25 @@ class Split:
         return out
 
     def measure(self, out: Path, teacher: str) -> None:
-        """Accuracy of a linear probe on the recorded clips that were left out, their embeddings at unit length."""
-        if not self.left_out or (out / "accuracy.json").exists():
+        """Accuracy of a linear probe on the recorded clips that were left out, and of what is learnt alone."""
+        if not self.left_out or (out / ACCURACY_FILE).exists():
             return
         clips, stored = self.data.recorded(), out / "clips"
         extract(clips, load_teacher(teacher), stored, _quiet(ExtractSettings(out.name, PROBE_SECONDS)))
         found = probe_data(open_embeddings(stored), clips)
+        told: dict[str, object] = {"accuracy": self._right(found), "folds": self.left_out}
+        backbone = load_learner(out).learner.backbone if (out / STUDENT_FILE).exists() else None
+        if backbone and backbone.computed_dim:
+            told["learnt"] = self._right(replace(found, embeddings=found.embeddings[:, : -backbone.computed_dim]))
+        write_json(out / ACCURACY_FILE, told)
+
+    def _right(self, found: ProbeData) -> float:
         unit = normalize(torch.from_numpy(found.embeddings), dim=1).numpy()  # as each teacher of an ensemble is heard
-        result = probe(replace(found, embeddings=unit), ProbeSettings(tested=self.left_out))
-        write_json(out / "accuracy.json", {"accuracy": result.mean, "folds": self.left_out})
+        return probe(replace(found, embeddings=unit), ProbeSettings(tested=self.left_out)).mean
 
     def _finished(self, out: Path, recipe: Recipe) -> bool:
         """Whether all of a training is there, which then needs no data."""
-        measured = (out / "accuracy.json").exists() or not self.left_out
+        measured = (out / ACCURACY_FILE).exists() or not self.left_out
         return measured and (out / STUDENT_FILE).exists() and load_learner(out).recipe == recipe
 
     def _learnt(self, name: str, recipe: Recipe) -> Path:

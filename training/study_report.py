@@ -5,39 +5,50 @@ seeds (how much luck there is in training) and over folds (how much in the choic
 """
 
 import argparse
-import json
-import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
 from statistics import fmean, stdev
 
-_ACCURACY = "trained-on-*/*/accuracy.json"
+from training.study_figures import Figure, joined, measured, read_figures, write_figures
+
+TEACHER = "ensemble"
+STEPS = {
+    "teacher": "one network, a teacher",
+    "textures": "statistics alone, a teacher",
+    TEACHER: "**both together, the teacher**",
+    "scratch": "student from scratch, on labels",
+    "uniform": "distilled without BDS",
+    "balanced": "**distilled with BDS**",
+    "tuned": "**distilled, then tuned**",
+}
+"""How steps are told, in their order; others follow by their names."""
+_HEAD = ("", "accuracy", "over seeds", "over folds", "by fold", "retention", "learnt part alone", "runs")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A step's accuracies.
+    """A step's runs.
 
     Attributes:
         name: of the step.
-        of: seed -> fold left out -> accuracy of the probe there.
+        of: seed -> fold left out -> what was measured there.
     """
 
     name: str
-    of: Mapping[int, Mapping[int, float]]
+    of: Mapping[int, Mapping[int, Figure]]
 
     @property
     def mean(self) -> float:
-        """Over seeds and folds."""
-        return fmean(accuracy for folds in self.of.values() for accuracy in folds.values())
+        """Accuracy over seeds and folds."""
+        return fmean(figure.accuracy for folds in self.of.values() for figure in folds.values())
 
     @property
     def over_seeds(self) -> float:
         """Standard deviation of the seeds' means; NaN of a single one."""
-        return _spread([fmean(folds.values()) for folds in self.of.values()])
+        return _spread([fmean(figure.accuracy for figure in folds.values()) for folds in self.of.values()])
 
     @property
     def over_folds(self) -> float:
@@ -49,9 +60,19 @@ class Row:
         """Fold -> mean over seeds."""
         found: defaultdict[int, list[float]] = defaultdict(list)
         for folds in self.of.values():
-            for fold, accuracy in folds.items():
-                found[fold].append(accuracy)
+            for fold, figure in folds.items():
+                found[fold].append(figure.accuracy)
         return {fold: fmean(found[fold]) for fold in sorted(found)}
+
+    @property
+    def learnt(self) -> tuple[float, float]:
+        """Mean accuracy of what is learnt, and its spread over seeds; NaN of steps whose embedding is all of a kind."""
+        means = [
+            fmean(known)
+            for folds in self.of.values()
+            if (known := [figure.learnt for figure in folds.values() if figure.learnt is not None])
+        ]
+        return (fmean(means), _spread(means)) if means else (nan, nan)
 
     @property
     def runs(self) -> int:
@@ -59,34 +80,44 @@ class Row:
         return sum(len(folds) for folds in self.of.values())
 
 
-def read_rows(work: Path) -> list[Row]:
-    """Everything that was measured, in the order of names."""
-    found: defaultdict[str, defaultdict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for path in sorted(work.glob(_ACCURACY)):
-        name, _, seed = re.match(r"(.*?)(-(\d+))?$", path.parent.name).groups()  # type: ignore[union-attr]  # fits any
-        told = json.loads(path.read_text(encoding="utf-8"))
-        (fold,) = told["folds"]
-        found[name][int(seed or 0)][fold] = told["accuracy"]
-    return [Row(name, found[name]) for name in sorted(found)]
+def rows_of(figures: Sequence[Figure]) -> list[Row]:
+    """A row for each step, in the order in which they are told."""
+    found: defaultdict[str, defaultdict[int, dict[int, Figure]]] = defaultdict(lambda: defaultdict(dict))
+    for figure in figures:
+        found[figure.step][figure.seed][figure.fold] = figure
+    told = [*STEPS, *sorted(set(found) - set(STEPS))]
+    return [Row(name, found[name]) for name in told if name in found]
 
 
-def markdown(rows: list[Row], teacher: str = "ensemble") -> str:
+def markdown(rows: Sequence[Row]) -> str:
     """The table; retention is a row's accuracy over that of the teacher, of the same folds."""
-    by_name = {row.name: row for row in rows}
-    lines = ["| | accuracy | over seeds | over folds | by fold | retention | runs |", "|---|---|---|---|---|---|---|"]
-    for row in rows:
-        folds = ", ".join(f"{accuracy:.3f}" for accuracy in row.by_fold.values())
-        kept = _kept(row, by_name.get(teacher))
-        spread = " | ".join("" if isnan(of) else f"{of:.3f}" for of in (row.over_seeds, row.over_folds))
-        lines.append(f"| {row.name} | {row.mean:.3f} | {spread} | {folds} | {kept} | {row.runs} |")
-    return "\n".join(lines) + "\n"
+    teacher = next((row for row in rows if row.name == TEACHER), None)
+    cells = [_HEAD, ("---",) * len(_HEAD), *(_cells(row, teacher) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
-def _kept(row: Row, teacher: Row | None) -> str:
+def _cells(row: Row, teacher: Row | None) -> tuple[str, ...]:
+    return (
+        STEPS.get(row.name, row.name.replace("loss-", "loss: ").replace("_", " ")),
+        _told(row.mean),
+        _told(row.over_seeds),
+        _told(row.over_folds),
+        ", ".join(_told(accuracy) for accuracy in row.by_fold.values()),
+        _told(_kept(row, teacher)),
+        " ± ".join(_told(of) for of in row.learnt if not isnan(of)),
+        str(row.runs),
+    )
+
+
+def _kept(row: Row, teacher: Row | None) -> float:
     shared = set(row.by_fold) & set(teacher.by_fold) if teacher else set()
     if not teacher or not shared:
-        return ""
-    return f"{sum(row.by_fold[fold] for fold in shared) / sum(teacher.by_fold[fold] for fold in shared):.3f}"
+        return nan
+    return sum(row.by_fold[fold] for fold in shared) / sum(teacher.by_fold[fold] for fold in shared)
+
+
+def _told(value: float) -> str:
+    return "" if isnan(value) else f"{value:.3f}"
 
 
 def _spread(values: list[float]) -> float:
@@ -96,8 +127,15 @@ def _spread(values: list[float]) -> float:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="of the study")
-    print(markdown(read_rows(parser.parse_args().work)), end="")  # what it is for
+    parser.add_argument("--work", type=Path, help="of the study")
+    parser.add_argument("--figures", type=Path, help="CSV of runs, of other machines too; those of --work are added")
+    arguments = parser.parse_args()
+    new = measured(arguments.work) if arguments.work else []
+    kept = read_figures(arguments.figures) if arguments.figures and arguments.figures.exists() else []
+    figures = joined(kept, new)
+    if arguments.figures and new:
+        write_figures(arguments.figures, figures)
+    print(markdown(rows_of(figures)), end="")  # what it is for
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from tests.parts_shared import shared
 from training.labels import LABELS
 from training.study import Effort, Split, run
 from training.study_data import StudyData
-from training.study_report import read_rows
+from training.study_figures import measured
+from training.study_report import rows_of
 
 LITTLE = Effort(
     seeds=(0,),
@@ -48,7 +49,7 @@ def split(data: StudyData) -> Split:
 
 
 def test_every_step_is_measured_on_the_fold_left_out(split: Split) -> None:
-    rows = {row.name: row for row in read_rows(split.data.folder)}
+    rows = {row.name: row for row in rows_of(measured(split.data.folder))}
     assert set(rows) == {"teacher", "textures", "ensemble", "scratch", "uniform", "balanced", "loss-kl", "tuned"}
     assert all(set(row.by_fold) == {1} and 0 <= row.mean <= 1 for row in rows.values())
 
