@@ -7,6 +7,8 @@ import pytest
 from training.study_figures import Figure, FiguresError, joined, measured, read_figures, write_figures
 from training.study_report import STEPS, Row, main, markdown, rows_of
 
+BUNDLE = Path(__file__).parents[2] / "ssondo_stream" / "bundles" / "default"
+
 
 def run(work: Path, name: str, fold: int, accuracy: float, **told: float) -> None:
     folder = work / f"trained-without-{fold}".replace("without", "on") / name
@@ -96,3 +98,8 @@ def test_runs_of_another_machine_are_in_the_table_and_stay_in_the_file(
     main()
     assert STEPS["uniform"] in capsys.readouterr().out
     assert {figure.step for figure in read_figures(kept)} == {"uniform", "ensemble", "loss-kl"}
+
+
+def test_the_card_of_the_shipped_bundle_has_the_table_of_its_figures() -> None:
+    card = (BUNDLE / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert markdown(rows_of(read_figures(BUNDLE / "FIGURES.csv"))) in card
