@@ -204,7 +204,7 @@ class Split:
         told: dict[str, object] = {"accuracy": self._right(found), "folds": self.left_out}
         backbone = load_learner(out).learner.backbone if (out / STUDENT_FILE).exists() else None
         if backbone and backbone.computed_dim:
-            told["learnt"] = self._right(replace(found, embeddings=found.embeddings[:, : -backbone.computed_dim]))
+            told["learnt"] = self._right(replace(found, embeddings=found.embeddings[:, : backbone.learnt_dim]))
         write_json(out / ACCURACY_FILE, told)
 
     def _right(self, found: ProbeData) -> float:
