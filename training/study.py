@@ -31,7 +31,7 @@ from training.probe_data import ProbeData, probe_data
 from training.recipe import Recipe, RunSettings, load_recipe
 from training.stream_scores import Recording
 from training.study_data import FOLDS, WINDOW_SECONDS, StudyData
-from training.study_figures import ACCURACY_FILE
+from training.study_figures import ACCURACY_FILE, TAUGHT_BY, TEACHER
 from training.study_streams import measure_streams, write_stream_bundle
 from training.teachers import load_teacher
 from training.teachers.textures import TEXTURES_FILE, fit_textures
@@ -47,7 +47,6 @@ class Effort:
     """How much of everything; the defaults take two cores some hours.
 
     Attributes:
-        seeds: each trains a network, and all of them teach together.
         crops: that networks learn labels on.
         windows: that students hear their teachers on.
         scenes: that students are tuned on.
@@ -58,7 +57,6 @@ class Effort:
         practice, measured: minutes that a head is fitted on, and measured on with sounds in them.
     """
 
-    seeds: tuple[int, ...] = (0,)
     crops: int = 4000
     windows: int = 3000
     scenes: int = 2500
@@ -175,15 +173,15 @@ class Split:
         cluster(stored, np.arange(len(stored)), out, settings)
         return out
 
-    def teachers(self) -> str:
-        """A network, or several of different seeds, and statistics of textures, as an ensemble."""
-        return ",".join([*(str(self.network(seed)) for seed in self.effort.seeds), str(self.textures())])
+    def teachers(self, seed: int = TAUGHT_BY) -> str:
+        """A network and statistics of textures, as an ensemble."""
+        return f"{self.network(seed)},{self.textures()}"
 
-    def ensemble(self) -> Path:
-        """What all teachers together are worth."""
-        out = self.folder / "ensemble"
+    def ensemble(self, seed: int) -> Path:
+        """What both teachers together are worth."""
+        out = self.folder / f"{TEACHER}-{seed}"
         make_folder(out)
-        self.measure(out, self.teachers())
+        self.measure(out, self.teachers(seed))
         return out
 
     def textures(self) -> Path:
@@ -235,8 +233,8 @@ def run(split: Split, step: str, seed: int) -> None:
         split.network(seed)
     elif step == "scratch":
         split.scratch(seed)
-    elif step == "ensemble":
-        split.ensemble()
+    elif step == TEACHER:
+        split.ensemble(seed)
     elif step == "tuned":
         split.tuned(seed)
     elif step == "streams":

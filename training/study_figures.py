@@ -12,6 +12,9 @@ from training.errors import TrainingError
 from training.files import write_text
 
 ACCURACY_FILE = "accuracy.json"
+TEACHER = "ensemble"
+TAUGHT_BY = 0
+"""Seed of the teacher that all students have, of whatever seed they are."""
 _RUNS = f"trained-on-*/*/{ACCURACY_FILE}"
 
 

@@ -12,9 +12,8 @@ from math import isnan, nan
 from pathlib import Path
 from statistics import fmean, stdev
 
-from training.study_figures import Figure, joined, measured, read_figures, write_figures
+from training.study_figures import TAUGHT_BY, TEACHER, Figure, joined, measured, read_figures, write_figures
 
-TEACHER = "ensemble"
 STEPS = {
     "teacher": "one network, a teacher",
     "textures": "statistics alone, a teacher",
@@ -90,7 +89,7 @@ def rows_of(figures: Sequence[Figure]) -> list[Row]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table; retention is a row's accuracy over that of the teacher, of the same folds."""
+    """The table; retention is a row's accuracy over that of the students' teacher, of the same folds."""
     teacher = next((row for row in rows if row.name == TEACHER), None)
     cells = [_HEAD, ("---",) * len(_HEAD), *(_cells(row, teacher) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
@@ -110,10 +109,11 @@ def _cells(row: Row, teacher: Row | None) -> tuple[str, ...]:
 
 
 def _kept(row: Row, teacher: Row | None) -> float:
-    shared = set(row.by_fold) & set(teacher.by_fold) if teacher else set()
-    if not teacher or not shared:
+    taught = teacher.of.get(TAUGHT_BY, {}) if teacher else {}
+    shared = set(row.by_fold) & set(taught)
+    if not shared:
         return nan
-    return sum(row.by_fold[fold] for fold in shared) / sum(teacher.by_fold[fold] for fold in shared)
+    return sum(row.by_fold[fold] for fold in shared) / sum(taught[fold].accuracy for fold in shared)
 
 
 def _told(value: float) -> str:

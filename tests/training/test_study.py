@@ -13,7 +13,6 @@ from training.study_figures import measured
 from training.study_report import rows_of
 
 LITTLE = Effort(
-    seeds=(0,),
     crops=16,
     windows=8,
     scenes=24,

@@ -53,6 +53,14 @@ def test_retention_compares_the_folds_that_both_have(work: Path) -> None:
     assert "| 0.500 |  | 1 |" in markdown(rows(work))
 
 
+def test_retention_is_against_the_teacher_that_all_students_have(work: Path) -> None:
+    run(work, "ensemble-1", 1, 0.3)
+    run(work, "ensemble-1", 2, 0.3)
+    ensemble, students = markdown(rows(work)).splitlines()[2:]
+    assert ensemble.startswith(f"| {STEPS['ensemble']} | 0.625 |")
+    assert "| 0.895 | 0.425" in students
+
+
 def test_a_single_run_has_no_spread(work: Path) -> None:
     run(work, "scratch-0", 1, 0.45, learnt=0.25)
     assert f"| {STEPS['scratch']} | 0.450 |  |  | 0.450 | 0.500 | 0.250 | 1 |" in markdown(rows(work)).splitlines()
