@@ -5,6 +5,7 @@ what is usual, so its opinion of a recording that it has not heard is worth near
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ _LEAST_SECONDS, _MOST_SECONDS = 0.5, 5.0  # of what nothing is annotated in, and
 _AUDIBLE_SECONDS = 0.15
 _JITTER_SECONDS = 0.3  # by which the extents that scores find are off, more or less
 _EVERY_SECONDS = 10.0  # of a recording, a stretch in which nothing is annotated
+_TIMES = 4  # that each sound is cut and altered anew; more than four add nothing
 _TRIES = 6
 _SHARED = 0.1  # of a stretch that may be annotated
 _COLOURED, _COLOUR_DB = 0.5, 6.0
@@ -164,7 +166,7 @@ def _of_nothing(heard: Sequence[Heard], seconds: float, rng: np.random.Generator
 def _rows(
     recordings: Sequence[Annotated], labels: tuple[str, ...], seed: int, progress: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Statistics [stretches, count] and what they are of [stretches, labels + 1]."""
+    """Statistics [stretches, count] and what they are of [stretches, labels + 1], each sound as often as it is cut."""
     textures, rows, targets, order = Textures(MEL.n_mels), [], [], {name: i for i, name in enumerate((*labels, OTHER))}
     shown = bar("verifier", len(recordings), unit="recording", shown=progress)
     for number, recording in enumerate(recordings):
@@ -172,7 +174,9 @@ def _rows(
             raise VerifierError(f"{recording.audio}: label {strange[0]!r} is none of the {len(labels)} of the student")
         samples = read_whole(recording.audio, MEL.sample_rate)
         frames, rng = log_mel(samples, MEL), np.random.default_rng([seed, number])
-        for onset, offset, label in extents(recording.heard, len(samples) / MEL.sample_rate, rng):
+        for onset, offset, label in chain.from_iterable(
+            extents(recording.heard, len(samples) / MEL.sample_rate, rng) for _ in range(_TIMES)
+        ):
             span, known = (round(onset * MEL.sample_rate), round(offset * MEL.sample_rate)), range(len(frames))
             if heard := extent(*span, MEL, known):
                 rows.append(_statistics(textures, _altered(frames[heard], rng)))
