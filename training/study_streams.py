@@ -25,7 +25,7 @@ from training.student_bundle import write_student_bundle
 from training.thresholds import CONFIRMS, OperatingPoint, choose_early, choose_thresholds, operating_points
 from training.verifier import load_verifier
 
-FALSE_ALARMS_PER_HOUR = 0.5  # on quiet minutes far denser than a home, and with looser settings than are chosen
+FALSE_ALARMS_PER_HOUR = 1.0  # on quiet minutes far denser than a home, and with looser settings than are chosen
 KEEN_PER_HOUR = 12.0  # where most events are found: beyond it, what is found more is not worth its false alarms
 SHORT = frozenset({"Dog bark", "Rooster", "Crying baby", "Sneezing"})
 _FINE = (*(round(0.05 * i, 2) for i in range(3, 20)), 0.98, 1.0)
