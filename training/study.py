@@ -59,12 +59,12 @@ class Effort:
 
     crops: int = 4000
     windows: int = 3000
-    scenes: int = 2500
+    scenes: int = 5000
     clusters: int = 32
     epochs: int = 0
     epochs_compared: int = 4
     draws: int = 0
-    practice: int = 90
+    practice: int = 150
     measured: int = 40
 
     def recipe(self, name: str, seed: int) -> Recipe:

@@ -4,7 +4,7 @@ The scenes that a fold is measured on hold no clip, alarm or voice that anything
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -61,22 +61,24 @@ class StudyData:
     Attributes:
         folder: of what is made.
         esc10: of the recorded clips and `meta.csv`.
-        made_up: clips of each kind of alarm and negative.
+        made_up: clips of each kind of alarm and negative, to teach with and to measure on.
+        varied: clips of each, in scenes and minutes of practice: they cost nothing, and what is heard often is learnt
+            by heart.
     """
 
     folder: Path
     esc10: Path
     made_up: int = 80
+    varied: int = 400
 
     def recorded(self) -> Manifest:
         """The clips of ESC-10, by the labels of the student."""
         return Manifest(self.esc10, tuple(_recorded(self.esc10 / "meta.csv")))
 
-    def labelled(self) -> Manifest:
-        """The same, and alarms and sirens."""
-        linked = self.folder / "esc10"
+    def labelled(self, count: int | None = None) -> Manifest:
+        """The same, and so many alarms and sirens."""
+        linked, alarms = self.folder / "esc10", self._made_up("alarms", ALARMS, count or self.made_up)
         with self._alone():
-            alarms = write_made_up(self.folder / "alarms", ALARMS, self.made_up, progress=False)
             if not linked.is_symlink():
                 linked.symlink_to(self.esc10.resolve())
         entries = [
@@ -86,16 +88,14 @@ class StudyData:
         ]
         return Manifest(self.folder, tuple(entries))
 
-    def negatives(self) -> Manifest:
+    def negatives(self, count: int | None = None) -> Manifest:
         """Speech, music, clicks, beeps; to train on."""
-        with self._alone():
-            return write_made_up(self.folder / "negatives", NEGATIVES, self.made_up, progress=False)
+        return self._made_up("negatives", NEGATIVES, count or self.made_up)
 
     def unheard_negatives(self) -> Manifest:
         """The same kinds from another seed, spoken by voices that nothing is trained on."""
         makers: dict[str, Maker] = {**NEGATIVES, "speech": partial(speech, voices=UNHEARD_VOICES)}
-        with self._alone():
-            return write_made_up(self.folder / "unheard", makers, self.made_up, seed=_UNHEARD, progress=False)
+        return self._made_up("unheard", makers, self.made_up, seed=_UNHEARD)
 
     def crops(self, folds: Sequence[int], count: int, seconds: float, name: str = "crops") -> Manifest:
         """Single sounds of some folds, each with its label, and among them some that are none of the labels."""
@@ -116,8 +116,7 @@ class StudyData:
     def scenes(self, folds: Sequence[int], count: int) -> Manifest:
         """What a student is tuned on: the clips of some folds among other sounds, with annotations."""
         folder = self.folder / f"scenes-{_named(folds)}"
-        materials = self._materials(folds, self.negatives())
-        write_soundscapes(folder, materials, _of(SCENES, count, _seed(folds)), progress=False)
+        write_soundscapes(folder, self._varied(folds), _of(SCENES, count, _seed(folds)), progress=False)
         return open_manifest(folder)
 
     def stretches(self, folds: Sequence[int], scenes: int, minutes: int) -> list[Annotated]:
@@ -127,9 +126,8 @@ class StudyData:
     def practice(self, folds: Sequence[int], count: int) -> list[Annotated]:
         """Minutes to fit a head on: of the clips of some folds, and half as many without any of them."""
         sounds, others = self.folder / f"practice-{_named(folds)}", self.folder / "practice-quiet"
-        negatives = self.negatives()
-        materials, quiet = self._materials(folds, negatives), Materials(distractors=negatives)
-        write_soundscapes(sounds, materials, _of(PRACTICE, count, _seed(folds)), progress=False)
+        quiet = Materials(distractors=self.negatives(self.varied))
+        write_soundscapes(sounds, self._varied(folds), _of(PRACTICE, count, _seed(folds)), progress=False)
         with self._alone():
             write_soundscapes(others, quiet, _of(QUIET, count // 2, 0), progress=False)
         return [*annotated_recordings(sounds), *annotated_recordings(others)]
@@ -149,8 +147,17 @@ class StudyData:
         with locked(self.folder, wait=True):
             yield
 
-    def _materials(self, folds: Sequence[int], distractors: Manifest | None = None) -> Materials:
-        clips, whole = self.labelled().in_folds(folds), (LABELS[SMOKE_ALARM],)
+    def _made_up(self, name: str, makers: Mapping[str, Maker], count: int, seed: int = 0) -> Manifest:
+        with self._alone():
+            return write_made_up(self.folder / name, makers, count, seed=seed, progress=False)
+
+    def _varied(self, folds: Sequence[int]) -> Materials:
+        return self._materials(folds, self.negatives(self.varied), self.varied)
+
+    def _materials(
+        self, folds: Sequence[int], distractors: Manifest | None = None, count: int | None = None
+    ) -> Materials:
+        clips, whole = self.labelled(count).in_folds(folds), (LABELS[SMOKE_ALARM],)
         return Materials(clips, distractors=distractors, labels=LABELS, whole=whole, steady=STEADY)
 
 

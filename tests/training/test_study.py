@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> StudyData:
     for row in kept.values():
         name = row.split(",")[0]
         (folder / name).symlink_to(shared("data/esc10").resolve() / name)
-    return StudyData(tmp_path_factory.mktemp("study"), folder, made_up=4)
+    return StudyData(tmp_path_factory.mktemp("study"), folder, made_up=4, varied=5)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,22 @@ def test_nothing_of_the_fold_left_out_is_trained_on(split: Split) -> None:
     recorded = {entry.id: entry.fold for entry in split.data.recorded().entries}
     trained_on = split.data.labelled().in_folds(split.folds)
     assert {recorded[e.id.removeprefix("esc10/")] for e in trained_on.entries if e.id.startswith("esc10/")} == {2, 3, 4}
+
+
+def test_scenes_are_of_more_made_up_sounds_than_what_students_are_measured_on(split: Split) -> None:
+    data = split.data
+    alarms, more = ({entry.id for entry in data.labelled(count).entries} for count in (None, data.varied))
+    assert {name.rsplit("-", 1)[1] for name in more - alarms} == {"00004.wav"}
+    told = {
+        name: json.loads((data.folder / name / "soundscapes.json").read_text(encoding="utf-8"))["clips"]
+        for name in ("scenes-234", "practice-234", "windows-234/scenes")
+    }
+    of = {count: data.labelled(count).in_folds(split.folds).fingerprint for count in (data.made_up, data.varied)}
+    assert told == {
+        "scenes-234": of[data.varied],
+        "practice-234": of[data.varied],
+        "windows-234/scenes": of[data.made_up],
+    }
 
 
 def test_a_step_that_is_done_is_left_alone(split: Split) -> None:
