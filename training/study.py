@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import normalize
 
 from ssondo_stream.loading import load_student
+from training.annotations import Annotated
 from training.cluster import ClusterSettings, cluster, read_clusters
 from training.columns import columns_in, write_clip_means
 from training.corpus import Sources
@@ -54,7 +55,8 @@ class Effort:
         epochs: of a network or student; 0 for those of its recipe.
         epochs_compared: where losses are compared with each other.
         draws: in an epoch; 0 for those of the recipe.
-        practice, measured: minutes that a head is fitted on, and measured on with sounds in them.
+        practice, measured, chosen_on: minutes that a head is fitted on, with sounds in them that it is measured on, and
+            that its settings are chosen on.
     """
 
     crops: int = 4000
@@ -66,6 +68,7 @@ class Effort:
     draws: int = 0
     practice: int = 150
     measured: int = 40
+    chosen_on: int = 80
 
     def recipe(self, name: str, seed: int) -> Recipe:
         """A shipped recipe with so much effort."""
@@ -136,10 +139,15 @@ class Split:
 
     def scored(self, seed: int) -> list[Recording]:
         """What that student says of recordings of the fold that was left out."""
-        (fold,) = self.left_out
-        recordings = self.data.measured(fold, self.effort.measured)
-        folder = self.folder / f"bundle-{seed}-scores"
-        return score_recordings(load_student(self.bundle(seed), scores_only=True), recordings, folder, progress=False)
+        return self._scores(seed, self.data.measured(self.left_out[0], self.effort.measured), "scores")
+
+    def chosen_on(self, seed: int) -> list[Recording]:
+        """And of further ones, on which settings for students of other folds are chosen."""
+        return self._scores(seed, self.data.chosen_on(self.left_out[0], self.effort.chosen_on), "choosing")
+
+    def _scores(self, seed: int, recordings: Sequence[Annotated], name: str) -> list[Recording]:
+        student, folder = load_student(self.bundle(seed), scores_only=True), self.folder / f"bundle-{seed}-{name}"
+        return score_recordings(student, recordings, folder, progress=False)
 
     def bundle(self, seed: int) -> Path:
         """The tuned student as the monitor runs it."""
@@ -238,7 +246,7 @@ def run(split: Split, step: str, seed: int) -> None:
     elif step == "tuned":
         split.tuned(seed)
     elif step == "streams":
-        split.scored(seed) if split.left_out else split.bundle(seed)
+        _ = (split.scored(seed), split.chosen_on(seed)) if split.left_out else split.bundle(seed)
     else:
         split.taught(step, seed)
 
@@ -246,7 +254,11 @@ def run(split: Split, step: str, seed: int) -> None:
 def report_streams(data: StudyData, seed: int, effort: Effort | None = None) -> None:
     """All folds' students on streams, each with settings chosen on the others."""
     splits = {fold: Split(data, [one for one in FOLDS if one != fold], effort) for fold in FOLDS}
-    measure_streams({fold: split.scored(seed) for fold, split in splits.items()}, data.folder / f"streams-{seed}")
+    scored, chosen_on = (
+        {fold: recordings(split, seed) for fold, split in splits.items()}
+        for recordings in (Split.scored, Split.chosen_on)
+    )
+    measure_streams(scored, chosen_on, data.folder / f"streams-{seed}")
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ WINDOW_SECONDS = 4.88
 """Of a window that is trained on: 304 frames, of which ten columns are centred on the tenth part each."""
 _SPEEDS = (0.85, 1.18)
 OTHER = "Other"
-_UNHEARD = 1000  # added to seeds of what is measured on
+_UNHEARD, _CHOOSING = 1000, 2000  # added to seeds of what is measured on, and of what settings are chosen on
 
 TRAINING = SoundscapeSettings(
     seconds=WINDOW_SECONDS,
@@ -134,10 +134,21 @@ class StudyData:
 
     def measured(self, fold: int, count: int) -> list[Annotated]:
         """Minutes with five sounds each, of the clips of one fold, and thrice as many in which nothing is to report."""
-        sounds, others = self.folder / f"soundscapes-{fold}", self.folder / f"quiet-{fold}"
-        quiet = Materials(distractors=self.unheard_negatives())
-        write_soundscapes(sounds, self._materials((fold,)), _of(MEASURED, count, _seed((fold,))), progress=False)
-        write_soundscapes(others, quiet, _of(QUIET, 3 * count, _UNHEARD + fold), progress=False)
+        return self._minutes(fold, count, ("soundscapes", "quiet"), self.unheard_negatives(), 0)
+
+    def chosen_on(self, fold: int, count: int) -> list[Annotated]:
+        """Minutes of the same kind, to choose settings on: of the same clips, and of negatives heard nowhere else."""
+        negatives = self._made_up("choosing", NEGATIVES, self.varied, seed=_CHOOSING)
+        return self._minutes(fold, count, ("choosing-soundscapes", "choosing-quiet"), negatives, _CHOOSING)
+
+    def _minutes(
+        self, fold: int, count: int, names: tuple[str, str], negatives: Manifest, seed: int
+    ) -> list[Annotated]:
+        sounds, others = (self.folder / f"{name}-{fold}" for name in names)
+        settings = _of(MEASURED, count, seed + _seed((fold,)))
+        write_soundscapes(sounds, self._materials((fold,)), settings, progress=False)
+        quiet = _of(QUIET, 3 * count, seed + _UNHEARD + fold)
+        write_soundscapes(others, Materials(distractors=negatives), quiet, progress=False)
         return [*annotated_recordings(sounds), *annotated_recordings(others)]
 
     @contextmanager

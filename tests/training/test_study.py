@@ -22,6 +22,7 @@ LITTLE = Effort(
     draws=4,
     practice=12,
     measured=1,
+    chosen_on=1,
 )
 
 

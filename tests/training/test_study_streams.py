@@ -42,7 +42,8 @@ def found(folder: Path) -> tuple[float, int]:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("streams")
-    measure_streams({1: fold("one", 0.6), 2: fold("two", 0.1)}, folder)
+    recordings = {1: fold("one", 0.6), 2: fold("two", 0.1)}
+    measure_streams(recordings, recordings, folder)
     return folder
 
 
@@ -54,6 +55,13 @@ def test_settings_that_ship_keep_to_their_budget_and_keen_ones_find_more(measure
 
 def test_a_fold_has_settings_that_do_not_know_it(measured: Path) -> None:
     assert found(measured / "fold-1") == (1.0, 3), "on fold 2 the faint barks were the louder ones"
+
+
+def test_settings_are_chosen_on_other_recordings_than_are_measured_on(tmp_path: Path) -> None:
+    easy, hard = fold("easy", 0.1), fold("hard", 0.6)
+    measure_streams({1: easy, 2: easy}, {1: hard, 2: easy}, tmp_path)
+    assert found(tmp_path / "fold-1") == (1.0, 0), "on what is easy"
+    assert found(tmp_path / "fold-2") == (0.5, 0), "on what is hard"
 
 
 def test_settings_chosen_on_all_are_those_that_ship(measured: Path) -> None:
