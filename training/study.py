@@ -6,7 +6,7 @@ some of the folds.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,15 +139,18 @@ class Split:
 
     def scored(self, seed: int) -> list[Recording]:
         """What that student says of recordings of the fold that was left out."""
-        return self._scores(seed, self.data.measured(self.left_out[0], self.effort.measured), "scores")
+        return self._scores(seed, self.data.measured, self.effort.measured, "scores")
 
     def chosen_on(self, seed: int) -> list[Recording]:
         """And of further ones, on which settings for students of other folds are chosen."""
-        return self._scores(seed, self.data.chosen_on(self.left_out[0], self.effort.chosen_on), "choosing")
+        return self._scores(seed, self.data.chosen_on, self.effort.chosen_on, "choosing")
 
-    def _scores(self, seed: int, recordings: Sequence[Annotated], name: str) -> list[Recording]:
+    def _scores(
+        self, seed: int, minutes: Callable[[int, int], list[Annotated]], count: int, name: str
+    ) -> list[Recording]:
+        (fold,) = self.left_out
         student, folder = load_student(self.bundle(seed), scores_only=True), self.folder / f"bundle-{seed}-{name}"
-        return score_recordings(student, recordings, folder, progress=False)
+        return score_recordings(student, minutes(fold, count), folder, progress=False)
 
     def bundle(self, seed: int) -> Path:
         """The tuned student as the monitor runs it."""
@@ -246,7 +249,8 @@ def run(split: Split, step: str, seed: int) -> None:
     elif step == "tuned":
         split.tuned(seed)
     elif step == "streams":
-        _ = (split.scored(seed), split.chosen_on(seed)) if split.left_out else split.bundle(seed)
+        for made in (split.scored, split.chosen_on) if split.left_out else (split.bundle,):
+            made(seed)
     else:
         split.taught(step, seed)
 

@@ -134,17 +134,15 @@ class StudyData:
 
     def measured(self, fold: int, count: int) -> list[Annotated]:
         """Minutes with five sounds each, of the clips of one fold, and thrice as many in which nothing is to report."""
-        return self._minutes(fold, count, ("soundscapes", "quiet"), self.unheard_negatives(), 0)
+        return self._minutes(fold, count, self.unheard_negatives())
 
     def chosen_on(self, fold: int, count: int) -> list[Annotated]:
         """Minutes of the same kind, to choose settings on: of the same clips, and of negatives heard nowhere else."""
         negatives = self._made_up("choosing", NEGATIVES, self.varied, seed=_CHOOSING)
-        return self._minutes(fold, count, ("choosing-soundscapes", "choosing-quiet"), negatives, _CHOOSING)
+        return self._minutes(fold, count, negatives, "choosing-", _CHOOSING)
 
-    def _minutes(
-        self, fold: int, count: int, names: tuple[str, str], negatives: Manifest, seed: int
-    ) -> list[Annotated]:
-        sounds, others = (self.folder / f"{name}-{fold}" for name in names)
+    def _minutes(self, fold: int, count: int, negatives: Manifest, prefix: str = "", seed: int = 0) -> list[Annotated]:
+        sounds, others = (self.folder / f"{prefix}{name}-{fold}" for name in ("soundscapes", "quiet"))
         settings = _of(MEASURED, count, seed + _seed((fold,)))
         write_soundscapes(sounds, self._materials((fold,)), settings, progress=False)
         quiet = _of(QUIET, 3 * count, seed + _UNHEARD + fold)
