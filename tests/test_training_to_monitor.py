@@ -98,8 +98,8 @@ def measured(train: Train, clips: list[object], work: Path) -> Path:
     size = ["--count", 2, "--seconds", SCENE, "--longest", 2, "--events", 1, 2, "--quiet"]
     said = train("synthesis", "--clips", *clips, "--folds", OTHER, "--out", work / "scenes", *size)
     assert "2 soundscapes with" in said
-    heard = [work / "scenes", "--bundle", work / "untuned", "--out", work / "verifier", "--quiet"]
-    assert "a verifier of 2 labels, of 2 recordings" in train("verifier", *heard)
+    heard = [work / "scenes", "--refuse", work / "scenes", "--bundle", work / "untuned", "--out", work / "verifier"]
+    assert "a verifier of 2 labels, of 2 recordings and" in train("verifier", *heard, "--quiet")
     scenes = ["--recordings", work / "scenes", "--choose-on", work / "scenes", "--false-alarms", 1e6, "--quiet"]
     said = train("evaluate", work / "untuned", "--clips", *clips, "--folds", OTHER, "--out", work / "report", *scenes)
     assert "2 recordings and 4 clips measured" in said

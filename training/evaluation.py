@@ -39,6 +39,7 @@ def score_recordings(
     folder: Path,
     settings: StreamSettings | None = None,
     *,
+    verified: bool = True,
     progress: bool = True,
 ) -> list[Recording]:
     """Stream recordings through a student; what was scored before is read.
@@ -48,6 +49,8 @@ def score_recordings(
         recordings: with annotations, which are not kept and may be corrected later.
         folder: where the scores are kept, a file for each recording.
         settings: how the stream is run.
+        verified: whether the student's verifier, if it has one, can be asked; the frames that it hears then are kept
+            too, a megabyte a minute.
         progress: whether a bar is shown.
 
     Raises:
@@ -61,23 +64,23 @@ def score_recordings(
         remember(folder / SETTINGS_FILE, _resolved(student, recordings, settings))
         shown, scored = bar("score", len(recordings), unit="recording", shown=progress), []
         for number, recording in enumerate(recordings):
-            scores = _scored(student, recording.audio, folder / f"{number:05d}.npz", settings)
+            scores = _scored(student, recording.audio, folder / f"{number:05d}.npz", settings, verified=verified)
             scored.append(Recording(recording.audio.name, scores, recording.heard))
             shown.update()
         shown.close()
     return scored
 
 
-def _scored(student: Student, audio: Path, kept: Path, settings: StreamSettings) -> StreamScores:
+def _scored(student: Student, audio: Path, kept: Path, settings: StreamSettings, *, verified: bool) -> StreamScores:
     """Scores that are kept, or made and kept; for a verifier the frames lie beside them, and stay on disk."""
-    frames = kept.with_suffix(".frames.npy")
-    if not kept.exists() or (student.spec.verifies and not frames.exists()):
+    frames, verified = kept.with_suffix(".frames.npy"), verified and student.spec.verifies
+    if not kept.exists() or (verified and not frames.exists()):
         made = score_file(student, audio, settings)
-        if heard := made.verdicts:
+        if verified and (heard := made.verdicts):
             write_file(frames, lambda file: np.save(file, heard.frames))
         write_scores(kept, made)
     scores = read_scores(kept)
-    return with_verdicts(scores, student, _read_frames(frames)) if student.spec.verifies else scores
+    return with_verdicts(scores, student, _read_frames(frames)) if verified else scores
 
 
 def _read_frames(path: Path) -> Frames:

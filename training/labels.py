@@ -14,6 +14,8 @@ ESC10 = {
 }
 """Its categories in ESC-10's table -> names."""
 LABELS = (*ESC10.values(), "Smoke alarm", "Siren")
+OTHER = "Other"
+"""What is none of a student's labels."""
 SMOKE_ALARM, SIREN = LABELS.index("Smoke alarm"), LABELS.index("Siren")
 STEADY = ("Rain", "Sea waves", "Crackling fire", "Clock tick", "Helicopter", "Chainsaw")
 """Those that are heard all along, pauses and all."""

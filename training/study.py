@@ -7,13 +7,14 @@ some of the folds.
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from ssondo_stream.bundle import SPEC_FILE
 from ssondo_stream.loading import load_student
 from training.annotations import Annotated
 from training.cluster import ClusterSettings, cluster, read_clusters
@@ -27,60 +28,23 @@ from training.files import make_folder, write_json
 from training.labels import LABELS
 from training.learner import STUDENT_FILE, load_learner
 from training.losses import LossSettings
+from training.mistakes import mistakes
 from training.probe import ProbeSettings, probe
 from training.probe_data import ProbeData, probe_data
+from training.probe_head import HEAD_FILE
 from training.recipe import Recipe, RunSettings, load_recipe
 from training.stream_scores import Recording
 from training.study_data import FOLDS, WINDOW_SECONDS, StudyData
+from training.study_effort import Effort
 from training.study_figures import ACCURACY_FILE, TAUGHT_BY, TEACHER
-from training.study_streams import measure_streams, write_stream_bundle
+from training.study_streams import HEAD, fit_head, measure_streams, shortest, write_stream_bundle
 from training.teachers import load_teacher
 from training.teachers.textures import TEXTURES_FILE, fit_textures
-from training.verifier import VERIFIER_FILE, fit_verifier
+from training.verifier import VERIFIER_FILE, fit_verifier, load_verifier
 
 PROBE_SECONDS = 5.0
 _TEMPERATURES = {"kl": 4.0}
 QUIET = RunSettings(threads=1, tensorboard=False, progress=False, log_every=100, device="cpu", readers=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much of everything; the defaults take two cores some hours.
-
-    Attributes:
-        crops: that networks learn labels on.
-        windows: that students hear their teachers on.
-        scenes: that students are tuned on.
-        clusters: of these.
-        epochs: of a network or student; 0 for those of its recipe.
-        epochs_compared: where losses are compared with each other.
-        draws: in an epoch; 0 for those of the recipe.
-        practice, measured, chosen_on: minutes that a head is fitted on, with sounds in them that it is measured on, and
-            that its settings are chosen on.
-    """
-
-    crops: int = 4000
-    windows: int = 3000
-    scenes: int = 5000
-    clusters: int = 32
-    epochs: int = 0
-    epochs_compared: int = 4
-    draws: int = 0
-    practice: int = 150
-    measured: int = 40
-    chosen_on: int = 80
-
-    def recipe(self, name: str, seed: int) -> Recipe:
-        """A shipped recipe with so much effort."""
-        found = load_recipe(name)
-        draws = self.draws or found.sampling.draws
-        return replace(
-            found,
-            epochs=self.epochs or found.epochs,
-            batch=min(found.batch, draws),
-            sampling=replace(found.sampling, draws=draws),
-            seed=seed,
-        )
 
 
 class Split:
@@ -155,18 +119,33 @@ class Split:
     def bundle(self, seed: int) -> Path:
         """The tuned student as the monitor runs it."""
         bundle = self.folder / f"bundle-{seed}"
-        if not (bundle / "bundle.json").exists():
-            practice = self.data.practice(self.folds, self.effort.practice)
-            write_stream_bundle(self.tuned(seed), self.verifier(), practice, bundle)
+        if not (bundle / SPEC_FILE).exists():
+            write_stream_bundle(self._headed(seed), bundle, load_verifier(self.verifier(seed)))
         return bundle
 
-    def verifier(self) -> Path:
-        """What hears a sound's whole extent, fitted to the scenes of tuning and to minutes of practice."""
-        out = self.folder / "verifier"
+    def verifier(self, seed: int) -> Path:
+        """What hears a sound's whole extent, fitted to scenes, practice, and what its student mistakes for sounds."""
+        out = self.folder / f"verifier-{seed}"
         if not (out / VERIFIER_FILE).exists():
             heard = self.data.stretches(self.folds, self.effort.scenes, self.effort.practice)
-            fit_verifier(heard, LABELS, out, progress=False)
+            fit_verifier(heard, LABELS, out, mistaken=self._mistakes(seed), progress=False)
         return out
+
+    def _mistakes(self, seed: int) -> list[Annotated]:
+        """What the tuned student, before it has a verifier, finds in minutes with nothing to report."""
+        bundle = self.folder / f"unverified-{seed}"
+        if not (bundle / SPEC_FILE).exists():
+            write_stream_bundle(self._headed(seed), bundle)
+        quiet, student = self.data.mistakable(self.effort.mistakable), load_student(bundle, scores_only=True)
+        scored = score_recordings(student, quiet, self.folder / f"unverified-{seed}-scores", progress=False)
+        return mistakes(quiet, scored, shortest())
+
+    def _headed(self, seed: int) -> Path:
+        """The tuned student with a head over columns, fitted to minutes of practice."""
+        student = self.tuned(seed)
+        if not (student / HEAD / HEAD_FILE).exists():
+            fit_head(student, self.data.practice(self.folds, self.effort.practice))
+        return student
 
     def columns(self) -> Path:
         """What the teachers say of each column of the windows."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from training.annotations import Annotated, annotated_recordings
 from training.crops import CropSettings, write_crops
 from training.files import locked, make_folder
-from training.labels import ESC10, LABELS, SMOKE_ALARM, STEADY
+from training.labels import ESC10, LABELS, OTHER, SMOKE_ALARM, STEADY
 from training.made_up import ALARMS, NEGATIVES, Maker, write_made_up
 from training.manifest import Entry, Manifest, open_manifest
 from training.negatives import UNHEARD_VOICES, speech
@@ -23,8 +23,8 @@ FOLDS = (1, 2, 3, 4)
 WINDOW_SECONDS = 4.88
 """Of a window that is trained on: 304 frames, of which ten columns are centred on the tenth part each."""
 _SPEEDS = (0.85, 1.18)
-OTHER = "Other"
 _UNHEARD, _CHOOSING = 1000, 2000  # added to seeds of what is measured on, and of what settings are chosen on
+_MISTAKABLE, _MANY = 3000, 4  # of negatives that students mistake, there cannot be too many
 
 TRAINING = SoundscapeSettings(
     seconds=WINDOW_SECONDS,
@@ -131,6 +131,14 @@ class StudyData:
         with self._alone():
             write_soundscapes(others, quiet, _of(QUIET, count // 2, 0), progress=False)
         return [*annotated_recordings(sounds), *annotated_recordings(others)]
+
+    def mistakable(self, count: int) -> list[Annotated]:
+        """Minutes with nothing to report, of negatives heard nowhere else: students find in them what is not there."""
+        negatives = self._made_up("mistakable", NEGATIVES, _MANY * self.varied, seed=_MISTAKABLE)
+        folder, settings = self.folder / "quiet-mistakable", _of(QUIET, count, _MISTAKABLE)
+        with self._alone():
+            write_soundscapes(folder, Materials(distractors=negatives), settings, progress=False)
+        return annotated_recordings(folder)
 
     def measured(self, fold: int, count: int) -> list[Annotated]:
         """Minutes with five sounds each, of the clips of one fold, and thrice as many in which nothing is to report."""

@@ -16,14 +16,14 @@ from training.evaluation import evaluate
 from training.files import write_json
 from training.labels import LABELS, ONTOLOGY
 from training.learner import load_learner
-from training.probe_head import save_probe
+from training.probe_head import load_probe, save_probe
 from training.report import write_report
 from training.stream_figures import summed
 from training.stream_metrics import MetricSettings
 from training.stream_scores import Recording
 from training.student_bundle import write_student_bundle
 from training.thresholds import CONFIRMS, OperatingPoint, choose_early, choose_thresholds, operating_points
-from training.verifier import load_verifier
+from training.verifier import Verifier
 
 FALSE_ALARMS_PER_HOUR = 3.0  # of the next looser settings; those chosen had a third of it on folds left out
 KEEN_PER_HOUR = 12.0  # where most events are found: beyond it, what is found more is not worth its false alarms
@@ -32,23 +32,30 @@ _FINE = (*(round(0.05 * i, 2) for i in range(3, 20)), 0.98, 1.0)
 _COARSE = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0)  # where a verifier tells which events are certain
 _NO_AREAS = MetricSettings(scenarios=())  # detection scores are the same with any settings, and take the most time
 _STRENGTHS = (0.02,)  # new scenes of recordings that the network knows would choose a twentieth of it
-_OFF_SHARES = (0.3, 0.6)
+_OFF_SHARES = (0.6, 0.3)
+HEAD = "columns"
+"""Folder of the head within a student's."""
 
 
-def write_stream_bundle(student: Path, verifier: Path, practice: Sequence[Annotated], bundle: Path) -> Path:
-    """Fit a head on columns and put it into a bundle; one that is there is left alone."""
-    if not (bundle / "bundle.json").exists():
-        trained = load_learner(student)
-        rows = column_rows(trained, practice, LABELS, progress=False)
-        fitted = fit_columns(rows, LABELS, _STRENGTHS, used=trained.learner.backbone.learnt_dim)
-        save_probe(student / "columns", fitted.probe)
-        write_json(
-            student / "columns" / "report.json",
-            {"strength": fitted.strength, "loss": fitted.loss, "columns": fitted.columns},
-        )
-        heard = load_verifier(verifier)
-        write_student_bundle(trained, bundle, probe=fitted.probe, verifier=heard, window_seconds=10.0)
-    return bundle
+def shortest() -> list[Label]:
+    """Of the durations that are tried, those with which scores give the most and the shortest events."""
+    return [_candidates(name)[0] for name in LABELS]
+
+
+def fit_head(student: Path, practice: Sequence[Annotated]) -> None:
+    """Fit a head on columns, and keep it with the student."""
+    trained = load_learner(student)
+    rows = column_rows(trained, practice, LABELS, progress=False)
+    fitted = fit_columns(rows, LABELS, _STRENGTHS, used=trained.learner.backbone.learnt_dim)
+    save_probe(student / HEAD, fitted.probe)
+    report = {"strength": fitted.strength, "loss": fitted.loss, "columns": fitted.columns}
+    write_json(student / HEAD / "report.json", report)
+
+
+def write_stream_bundle(student: Path, bundle: Path, verifier: Verifier | None = None) -> None:
+    """The student with its head, and a verifier if there is one already, as the monitor runs it."""
+    head = load_probe(student / HEAD)
+    write_student_bundle(load_learner(student), bundle, probe=head, verifier=verifier, window_seconds=10.0)
 
 
 def curves(recordings: Sequence[Recording]) -> list[list[OperatingPoint]]:

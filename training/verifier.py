@@ -25,19 +25,20 @@ from training.augment import colour
 from training.clips import read_whole
 from training.errors import TrainingError
 from training.files import make_folder, write_file
+from training.labels import OTHER
 from training.probe_data import ProbeData
 from training.probe_fit import Recipe, fit
 from training.progress import bar
 from training.teachers.textures import MEL
 
 VERIFIER_FILE = "verifier.safetensors"
-OTHER = "Other"
 HEAD = Recipe((128,), strength=0.3, epochs=60, dropout=0.6)
 _LEAST_SECONDS, _MOST_SECONDS = 0.5, 5.0  # of what nothing is annotated in, and of a part of a long sound
 _AUDIBLE_SECONDS = 0.15
 _JITTER_SECONDS = 0.3  # by which the extents that scores find are off, more or less
 _EVERY_SECONDS = 10.0  # of a recording, a stretch in which nothing is annotated
 _TIMES = 4  # that each sound is cut and altered anew; more than four add nothing
+_MISTAKEN_TIMES = 8  # the same for what a student mistakes: half of all that it finds where nothing is annotated
 _TRIES = 6
 _SHARED = 0.1  # of a stretch that may be annotated
 _COLOURED, _COLOUR_DB = 0.5, 6.0
@@ -82,6 +83,7 @@ def fit_verifier(
     labels: tuple[str, ...],
     out: Path,
     *,
+    mistaken: Sequence[Annotated] = (),
     head: Recipe = HEAD,
     seed: int = 0,
     progress: bool = True,
@@ -92,6 +94,7 @@ def fit_verifier(
         recordings: with annotations.
         labels: in the order of the student's.
         out: its folder.
+        mistaken: recordings, annotated with what a student finds in them and should not, see `mistakes`.
         head: how it is fitted.
         seed: of where sounds are cut, and of the head.
         progress: whether a bar is shown.
@@ -101,7 +104,7 @@ def fit_verifier(
         AudioFileError: a recording cannot be read.
         StorageError: the file cannot be written.
     """
-    rows, targets = _rows(recordings, labels, seed, progress)
+    rows, targets = _rows(recordings, mistaken, labels, seed, progress)
     if missing := [name for name, n in zip((*labels, OTHER), targets.sum(0), strict=True) if not n]:
         raise VerifierError(f"a verifier needs every label in the recordings: {missing[0]!r} is never heard")
     mean, deviation = rows.mean(0), rows.std(0) + _STILL
@@ -146,8 +149,7 @@ def extents(heard: Sequence[Heard], seconds: float, rng: np.random.Generator) ->
             onset = sound.onset + rng.uniform(0, length - _MOST_SECONDS)
             yield onset, onset + rng.uniform(2.0, _MOST_SECONDS), sound.label
         elif length >= _AUDIBLE_SECONDS:
-            early, late = rng.uniform(-_JITTER_SECONDS, _JITTER_SECONDS, 2)
-            yield max(0.0, sound.onset + early), sound.offset + late, sound.label
+            yield _jittered(sound, rng)
     for _ in range(max(1, round(seconds / _EVERY_SECONDS))):
         if found := _of_nothing(heard, seconds, rng):
             yield *found, OTHER
@@ -164,26 +166,43 @@ def _of_nothing(heard: Sequence[Heard], seconds: float, rng: np.random.Generator
 
 
 def _rows(
-    recordings: Sequence[Annotated], labels: tuple[str, ...], seed: int, progress: bool
+    recordings: Sequence[Annotated],
+    mistaken: Sequence[Annotated],
+    labels: tuple[str, ...],
+    seed: int,
+    progress: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Statistics [stretches, count] and what they are of [stretches, labels + 1], each sound as often as it is cut."""
     textures, rows, targets, order = Textures(MEL.n_mels), [], [], {name: i for i, name in enumerate((*labels, OTHER))}
-    shown = bar("verifier", len(recordings), unit="recording", shown=progress)
-    for number, recording in enumerate(recordings):
-        if strange := [sound.label for sound in recording.heard if sound.label not in labels]:
+    shown = bar("verifier", len(recordings) + len(mistaken), unit="recording", shown=progress)
+    for number, recording in enumerate((*recordings, *mistaken)):
+        if strange := [sound.label for sound in recording.heard if sound.label not in order]:
             raise VerifierError(f"{recording.audio}: label {strange[0]!r} is none of the {len(labels)} of the student")
         samples = read_whole(recording.audio, MEL.sample_rate)
         frames, rng = log_mel(samples, MEL), np.random.default_rng([seed, number])
-        for onset, offset, label in chain.from_iterable(
-            extents(recording.heard, len(samples) / MEL.sample_rate, rng) for _ in range(_TIMES)
-        ):
-            span, known = (round(onset * MEL.sample_rate), round(offset * MEL.sample_rate)), range(len(frames))
-            if heard := extent(*span, MEL, known):
+        cut = _cut if number < len(recordings) else _cut_mistaken
+        for onset, offset, label in cut(recording.heard, len(samples) / MEL.sample_rate, rng):
+            span = round(onset * MEL.sample_rate), round(offset * MEL.sample_rate)
+            if heard := extent(*span, MEL, range(len(frames))):
                 rows.append(_statistics(textures, _altered(frames[heard], rng)))
                 targets.append(order[label])
         shown.update()
     shown.close()
     return np.stack(rows), np.eye(len(order), dtype=np.bool_)[targets]
+
+
+def _cut(heard: Sequence[Heard], seconds: float, rng: np.random.Generator) -> Iterator[tuple[float, float, str]]:
+    return chain.from_iterable(extents(heard, seconds, rng) for _ in range(_TIMES))
+
+
+def _cut_mistaken(heard: Sequence[Heard], _: float, rng: np.random.Generator) -> Iterator[tuple[float, float, str]]:
+    """As scores found them, more or less: where they end is known, however long they are."""
+    return (_jittered(sound, rng) for sound in heard for _ in range(_MISTAKEN_TIMES))
+
+
+def _jittered(sound: Heard, rng: np.random.Generator) -> tuple[float, float, str]:
+    early, late = rng.uniform(-_JITTER_SECONDS, _JITTER_SECONDS, 2)
+    return max(0.0, sound.onset + early), sound.offset + late, sound.label
 
 
 def _altered(frames: Frames, rng: np.random.Generator) -> Frames:

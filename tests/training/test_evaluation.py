@@ -62,6 +62,8 @@ def test_frames_are_kept_for_a_verifier(audio: Path, tmp_path: Path) -> None:
         assert first.scores.verdicts and direct.verdicts
         np.testing.assert_array_equal(first.scores.verdicts.frames, direct.verdicts.frames)
         np.testing.assert_array_equal(first.scores.verdicts.of(3.0, 5.0), direct.verdicts.of(3.0, 5.0))
+    score_recordings(Counting(verifies=True), found, tmp_path / "unverified", verified=False, progress=False)
+    assert not list((tmp_path / "unverified").glob("*.frames.npy"))
     (tmp_path / "scores" / "00000.frames.npy").write_bytes(b"no frames")
     with pytest.raises(EvaluationError, match=r"00000\.frames\.npy: missing or damaged frames"):
         score_recordings(Fickle(verifies=True), found, tmp_path / "scores", progress=False)

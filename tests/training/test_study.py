@@ -7,8 +7,9 @@ import pytest
 from ssondo_stream.loading import load_student
 from tests.parts_shared import shared
 from training.labels import LABELS
-from training.study import Effort, Split, run
+from training.study import Split, run
 from training.study_data import StudyData
+from training.study_effort import Effort
 from training.study_figures import measured
 from training.study_report import rows_of
 
@@ -21,6 +22,7 @@ LITTLE = Effort(
     epochs_compared=1,
     draws=4,
     practice=12,
+    mistakable=2,
     measured=1,
     chosen_on=1,
 )

@@ -105,6 +105,32 @@ def test_stretches_are_near_the_sounds_and_others_keep_off_them() -> None:
             assert all(min(offset, one.offset) - max(onset, one.onset) < 0.1 * (offset - onset) for one in heard)
 
 
+def test_what_a_student_mistakes_is_refused(tmp_path: Path) -> None:
+    """Two tones at once were never heard, and are one to a verifier until it is told."""
+
+    def chords(name: str, seed: int) -> list[Annotated]:
+        rng, made = np.random.default_rng(seed), []
+        for number in range(6):
+            (path := tmp_path / name).mkdir(exist_ok=True)
+            pitch = rng.uniform(500, 3000) * np.array([[1.0], [1.25]]) / RATE
+            samples = rng.normal(0, 1e-4, 10 * RATE)
+            samples[2 * RATE : 5 * RATE] += 0.1 * np.sin(2 * np.pi * pitch * np.arange(3 * RATE)).sum(0)
+            soundfile.write(path / f"{number}.wav", samples.astype(np.float32), RATE, subtype="FLOAT")
+            made.append(Annotated(path / f"{number}.wav", (Heard(2.0, 5.0, OTHER),)))
+        return made
+
+    heard, mistaken, fresh = recordings(tmp_path, 10), chords("mistaken", 1), chords("fresh", 2)
+
+    def evidence(verifier: Verifier) -> float:
+        frames = [log_mel(soundfile.read(one.audio, dtype="float32")[0], MEL)[125:310] for one in fresh]
+        with torch.no_grad():
+            return float(verifier(torch.from_numpy(np.stack(frames)))[:, LABELS.index("Tone")].mean())
+
+    naive = fit_verifier(heard, LABELS, tmp_path / "naive", progress=False)
+    told = fit_verifier(heard, LABELS, tmp_path / "told", mistaken=mistaken, progress=False)
+    assert evidence(naive) > 0 > evidence(told)
+
+
 def test_label_that_is_never_heard_is_named(tmp_path: Path) -> None:
     few = recordings(tmp_path, 5)
     with pytest.raises(VerifierError, match="'Bark' is never heard"):
