@@ -37,7 +37,7 @@ from training.stream_scores import Recording
 from training.study_data import FOLDS, WINDOW_SECONDS, StudyData
 from training.study_effort import Effort
 from training.study_figures import ACCURACY_FILE, TAUGHT_BY, TEACHER
-from training.study_streams import HEAD, fit_head, measure_streams, shortest, write_stream_bundle
+from training.study_streams import HEAD, fit_head, loosest, measure_streams, write_stream_bundle
 from training.teachers import load_teacher
 from training.teachers.textures import TEXTURES_FILE, fit_textures
 from training.verifier import VERIFIER_FILE, fit_verifier, load_verifier
@@ -138,7 +138,7 @@ class Split:
             write_stream_bundle(self._headed(seed), bundle)
         quiet, student = self.data.mistakable(self.effort.mistakable), load_student(bundle, scores_only=True)
         scored = score_recordings(student, quiet, self.folder / f"unverified-{seed}-scores", progress=False)
-        return mistakes(quiet, scored, shortest())
+        return mistakes(quiet, scored, loosest())
 
     def _headed(self, seed: int) -> Path:
         """The tuned student with a head over columns, fitted to minutes of practice."""

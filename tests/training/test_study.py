@@ -96,6 +96,16 @@ def test_the_student_becomes_a_bundle_with_a_window_of_ten_seconds(split: Split)
     assert tuple(label.name for label in spec.labels) == LABELS
 
 
+def test_its_verifier_refuses_what_it_mistook_elsewhere(split: Split) -> None:
+    """In minutes of negatives that are in nothing else."""
+    folders = ("quiet-mistakable", "quiet-1", "choosing-quiet-1", "practice-quiet")
+    settings = [(split.data.folder / name / "soundscapes.json").read_text(encoding="utf-8") for name in folders]
+    assert len({json.loads(one)["distractors"] for one in settings}) == len(folders)
+    found = [load_student(split.folder / name).spec for name in ("unverified-0", "bundle-0")]
+    assert [spec.verifies for spec in found] == [False, True]
+    assert len(list((split.folder / "unverified-0-scores").glob("*.npz"))) == LITTLE.mistakable
+
+
 def test_streams_are_scored_on_sounds_and_on_quiet(split: Split) -> None:
     recordings = split.scored(0)
     assert [bool(recording.heard) for recording in recordings] == [True, False, False, False]

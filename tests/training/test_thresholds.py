@@ -8,6 +8,7 @@ from tests.training.parts_streams import RATE, Fickle, bursts, recording
 from training.annotations import Heard
 from training.announcing import settled_events
 from training.estimates import Rate
+from training.stream_figures import Outcome
 from training.stream_metrics import MetricSettings, outcome
 from training.stream_scores import Recording, score_samples
 from training.thresholds import (
@@ -15,6 +16,8 @@ from training.thresholds import (
     allocate,
     choose_early,
     choose_thresholds,
+    event_f1,
+    event_f1_and_recall,
     operating_points,
 )
 
@@ -103,6 +106,14 @@ def test_alarms_among_sounds_count_where_there_are_no_negatives() -> None:
     (strict,) = choose_thresholds([operating_points(crowded, 0, RULE)], 0)
     (loose,) = choose_thresholds([operating_points(crowded, 0, RULE)], 30)
     assert strict.threshold > 0.8 > loose.threshold
+
+
+def test_recall_counts_where_it_is_asked_for() -> None:
+    """A faint sound is found at the price of three others that are none, none of them in the quiet."""
+    curve = operating_points([scene({10: 0.9, 20: 0.5, 60: 0.5, 70: 0.5, 80: 0.5}, 10, 20), scene({})], 0, RULE)
+    (strict,), (loose,) = (choose_thresholds([curve], 0, worth) for worth in (event_f1, event_f1_and_recall))
+    assert strict.threshold > 0.5 >= loose.threshold
+    assert event_f1_and_recall(Outcome()) == 0.0
 
 
 def test_early_thresholds_withdraw_no_more_than_the_budget() -> None:
