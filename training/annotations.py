@@ -76,8 +76,12 @@ def read_annotations(path: Path) -> tuple[Heard, ...]:
         raise ManifestError(f"{path}: not a table in UTF-8 ({error})") from error
 
 
-def annotated_recordings(folder: Path) -> list[Annotated]:
+def annotated_recordings(folder: Path, *, demanded: bool = True) -> list[Annotated]:
     """The audio files below a folder, each with annotations beside it, in the order of their names.
+
+    Args:
+        folder: of the recordings.
+        demanded: whether there must be annotations; if not, nothing is heard in a recording without them.
 
     Raises:
         ManifestError: there are none, one has no annotations, or they are malformed.
@@ -85,7 +89,11 @@ def annotated_recordings(folder: Path) -> list[Annotated]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not found:
         raise ManifestError(f"{folder}: expected recordings with annotations beside them, found no audio")
-    return [Annotated(audio, read_annotations(annotation_path(audio))) for audio in found]
+    beside = [annotation_path(audio) for audio in found]
+    return [
+        Annotated(audio, read_annotations(path) if demanded or path.exists() else ())
+        for audio, path in zip(found, beside, strict=True)
+    ]
 
 
 def named(recordings: Sequence[Annotated], labels: Sequence[str]) -> list[Annotated]:

@@ -97,7 +97,11 @@ def verifier(
     bundle: Annotated[str, typer.Option("--bundle", metavar="BUNDLE", help="Of a student with the same labels.")],
     refuse: Annotated[
         Path | None,
-        typer.Option("--refuse", metavar="DIR", help="Recordings too; what that student mistakes in them is refused."),
+        typer.Option(
+            "--refuse",
+            metavar="DIR",
+            help="Recordings, annotated or without any of the sounds: what that student mistakes in them it refuses.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     dry_run: DryRun = False,
@@ -113,7 +117,8 @@ def verifier(
 
     rules = load_spec(find_bundle(bundle)).labels
     labels = tuple(rule.name for rule in rules)
-    heard, further = (named(annotated_recordings(one), labels) if one else [] for one in (recordings, refuse))
+    heard = named(annotated_recordings(recordings), labels)
+    further = named(annotated_recordings(refuse, demanded=False), labels) if refuse else []
     if dry_run:
         sounds = sum(len(one.heard) for one in heard)
         return tell({"recordings": len(heard), "sounds": sounds, "labels": len(labels), "refused in": len(further)})

@@ -75,6 +75,14 @@ def test_recording_without_annotations_is_refused(tmp_path: Path) -> None:
         annotated_recordings(tmp_path)
 
 
+def test_without_annotations_nothing_is_heard_where_none_are_demanded(tmp_path: Path) -> None:
+    for name in ("quiet.wav", "dog.wav"):
+        (tmp_path / name).touch()
+    write_annotations(tmp_path / "dog.tsv", [Heard(1.0, 2.0, "Dog bark")])
+    found = annotated_recordings(tmp_path, demanded=False)
+    assert [len(one.heard) for one in found] == [1, 0]
+
+
 def test_labels_may_be_written_as_programs_write_them(tmp_path: Path) -> None:
     recording = Annotated(tmp_path / "a.wav", (Heard(0, 1, "dog_bark"), Heard(1, 2, "Siren")))
     (one,) = named([recording], ["Dog bark", "Siren"])
