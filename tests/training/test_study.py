@@ -98,9 +98,9 @@ def test_the_student_becomes_a_bundle_with_a_window_of_ten_seconds(split: Split)
 
 def test_its_verifier_refuses_what_it_mistook_elsewhere(split: Split) -> None:
     """In minutes of negatives that are in nothing else."""
-    folders = ("quiet-mistakable", "quiet-1", "choosing-quiet-1", "practice-quiet")
-    settings = [(split.data.folder / name / "soundscapes.json").read_text(encoding="utf-8") for name in folders]
-    assert len({json.loads(one)["distractors"] for one in settings}) == len(folders)
+    folders = ("mistakable", "unheard", "choosing", "negatives")
+    made = [json.loads((split.data.folder / name / "made_up.json").read_text(encoding="utf-8")) for name in folders]
+    assert len({one["seed"] for one in made}) == len(folders)
     found = [load_student(split.folder / name).spec for name in ("unverified-0", "bundle-0")]
     assert [spec.verifies for spec in found] == [False, True]
     assert len(list((split.folder / "unverified-0-scores").glob("*.npz"))) == LITTLE.mistakable
