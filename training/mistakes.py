@@ -12,6 +12,7 @@ from training.announcing import settled_segments
 from training.labels import OTHER
 from training.matching import overlaps
 from training.stream_scores import Recording, StreamScores
+from training.thresholds import at_threshold
 
 _THRESHOLDS = (0.05, 0.1, 0.2, 0.3)  # from where a verifier decides to where scores alone are believed
 
@@ -44,10 +45,8 @@ def _mistaken(recording: Annotated, scores: StreamScores, rules: Sequence[Label]
 
 def _found(scores: StreamScores, rules: Sequence[Label]) -> Iterator[tuple[float, float]]:
     for label, rule in enumerate(rules):
-        share = rule.off / rule.threshold if rule.threshold else 1.0
         for threshold in _THRESHOLDS:
-            tried = replace(rule, threshold=threshold, off=round(share * threshold, 4), early=1.0)
-            for segment in settled_segments(scores, label, tried):
+            for segment in settled_segments(scores, label, at_threshold(rule, threshold)):
                 onset, offset = scores.at(segment.begins), scores.at(segment.ends)
                 if onset < offset:
                     yield onset, offset

@@ -49,6 +49,12 @@ class OperatingPoint:
         return self.negatives.false_alarms if self.negatives.false_alarms.hours else self.outcome.false_alarms
 
 
+def at_threshold(rule: Label, threshold: float) -> Label:
+    """The rule with another threshold; `off` moves in proportion, and `early` stays above it."""
+    share = rule.off / rule.threshold if rule.threshold else 1.0
+    return replace(rule, threshold=threshold, off=round(share * threshold, 4), early=max(rule.early, threshold))
+
+
 def operating_points(
     recordings: Sequence[Recording],
     label: int,
@@ -68,10 +74,9 @@ def operating_points(
         settings: what is counted how.
         confirms: certainties to try with each; only the rule's if not given.
     """
-    settings, share = settings or MetricSettings(), rule.off / rule.threshold if rule.threshold else 1.0
-    confirms, points = confirms or (rule.confirm,), []
+    settings, confirms, points = settings or MetricSettings(), confirms or (rule.confirm,), []
     for threshold in thresholds:
-        tried = replace(rule, threshold=threshold, off=round(share * threshold, 4), early=max(rule.early, threshold))
+        tried = at_threshold(rule, threshold)
         of = [settled_outcomes(recording, label, tried, confirms, settings) for recording in recordings]
         for confirm, outcomes in zip(confirms, zip(*of, strict=True), strict=True):
             quiet = summed(one for one, of_it in zip(outcomes, recordings, strict=True) if not of_it.heard)

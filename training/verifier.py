@@ -176,11 +176,11 @@ def _rows(
     textures, rows, targets, order = Textures(MEL.n_mels), [], [], {name: i for i, name in enumerate((*labels, OTHER))}
     shown = bar("verifier", len(recordings) + len(mistaken), unit="recording", shown=progress)
     for number, recording in enumerate((*recordings, *mistaken)):
-        if strange := [sound.label for sound in recording.heard if sound.label not in order]:
+        known, cut = (labels, _cut) if number < len(recordings) else ((OTHER,), _cut_mistaken)
+        if strange := [sound.label for sound in recording.heard if sound.label not in known]:
             raise VerifierError(f"{recording.audio}: label {strange[0]!r} is none of the {len(labels)} of the student")
         samples = read_whole(recording.audio, MEL.sample_rate)
         frames, rng = log_mel(samples, MEL), np.random.default_rng([seed, number])
-        cut = _cut if number < len(recordings) else _cut_mistaken
         for onset, offset, label in cut(recording.heard, len(samples) / MEL.sample_rate, rng):
             span = round(onset * MEL.sample_rate), round(offset * MEL.sample_rate)
             if heard := extent(*span, MEL, range(len(frames))):

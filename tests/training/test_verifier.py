@@ -137,6 +137,8 @@ def test_label_that_is_never_heard_is_named(tmp_path: Path) -> None:
         fit_verifier(few, (*LABELS, "Bark"), tmp_path / "out", progress=False)
     with pytest.raises(VerifierError, match=r"\.wav: label '(Hiss|Tone)' is none of the 1 of the student"):
         fit_verifier(few, ("Bark",), tmp_path / "out", progress=False)
+    with pytest.raises(VerifierError, match="'Other' is none of the 2 of the student"):
+        fit_verifier([Annotated(few[0].audio, (Heard(1.0, 2.0, OTHER),))], LABELS, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 
