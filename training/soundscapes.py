@@ -240,10 +240,10 @@ def _write(path: Path, scene: Scene, heard: Sequence[Heard]) -> None:
 def _resolved(materials: Materials, settings: SoundscapeSettings) -> dict[str, object]:
     """What each soundscape depends on; not how many there are."""
     manifests = {"clips": materials.clips, "backgrounds": materials.backgrounds, "distractors": materials.distractors}
-    told = {name: manifest.fingerprint if manifest else None for name, manifest in manifests.items()}
+    fingerprints = {name: manifest.fingerprint if manifest else None for name, manifest in manifests.items()}
     plain = {name: value for name, value in asdict(settings).items() if name != "count"}
     return {
-        **told,
+        "manifests": fingerprints,
         "labels": _labels(materials),
         "whole": sorted(materials.whole),
         "steady": sorted(materials.steady),

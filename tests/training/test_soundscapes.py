@@ -174,6 +174,17 @@ def test_folder_of_other_soundscapes_is_refused(tmp_path: Path, other: dict[str,
         write_soundscapes(tmp_path / "out", materials(tmp_path), replace(SETTINGS, **other), progress=False)
 
 
+@pytest.mark.parametrize("role", ["clips", "backgrounds", "distractors"])
+def test_folder_of_soundscapes_of_other_materials_is_refused(tmp_path: Path, role: str) -> None:
+    given = replace(materials(tmp_path), distractors=clips(tmp_path / "distractors"))
+    settings = replace(SETTINGS, distractors=(1, 1), count=1)
+    write_soundscapes(tmp_path / "out", given, settings, progress=False)
+    first, *rest = getattr(given, role).entries
+    other = replace(given, **{role: Manifest(tmp_path, (replace(first, id="other.wav"), *rest))})
+    with pytest.raises(SettingsError, match="begun with other settings: manifests"):
+        write_soundscapes(tmp_path / "out", other, settings, progress=False)
+
+
 def test_unreadable_clips_are_listed(tmp_path: Path) -> None:
     given = replace(materials(tmp_path), most_skipped=0.3)
     (tmp_path / "clips" / "rain1.flac").write_text("no audio")

@@ -69,7 +69,7 @@ def test_scenes_are_of_more_made_up_sounds_than_what_students_are_measured_on(sp
     alarms, more = ({entry.id for entry in data.labelled(count).entries} for count in (None, data.varied))
     assert {name.rsplit("-", 1)[1] for name in more - alarms} == {"00004.wav"}
     told = {
-        name: json.loads((data.folder / name / "soundscapes.json").read_text(encoding="utf-8"))["clips"]
+        name: json.loads((data.folder / name / "soundscapes.json").read_text(encoding="utf-8"))["manifests"]["clips"]
         for name in ("scenes-234", "practice-234", "windows-234/scenes")
     }
     of = {count: data.labelled(count).in_folds(split.folds).fingerprint for count in (data.made_up, data.varied)}
