@@ -22,6 +22,7 @@ NETWORK_FILE = "student.onnx"
 COMPUTED_FILE = "computed.onnx"
 VERIFIER_FILE = "verifier.onnx"
 WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "MODEL_CARD.md"
 FORMAT = 1
 _LARGEST_SPEC = 4_000_000  # bytes
 BUNDLES = Path(__file__).parent / "bundles"
@@ -40,6 +41,7 @@ __all__ = [
     "list_bundles",
     "load_spec",
     "local_file",
+    "network_files",
     "save_bundle",
     "slugify",
 ]
@@ -98,6 +100,12 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
+def network_files(spec: StudentSpec) -> list[str]:
+    """What an engine opens."""
+    parts = [NETWORK_FILE, *map(local_file, range(len(spec.local)))]
+    return parts + [COMPUTED_FILE] * bool(spec.computed_dim) + [VERIFIER_FILE] * spec.verifies
+
+
 def is_network(name: str) -> bool:
     """Whether a file of this name is one that an engine opens."""
     return name.endswith(".onnx")
@@ -119,16 +127,10 @@ def load_spec(folder: Path) -> StudentSpec:
         spec = _parse_spec(path, document, str(files.get(NETWORK_FILE, "")))
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path}: {error}") from error
-    for name in _network_files(spec):
+    for name in network_files(spec):
         if name not in files:
             raise BundleError(f"{path}: 'files' must list {name}")
     return spec
-
-
-def _network_files(spec: StudentSpec) -> list[str]:
-    """What an engine opens."""
-    parts = [NETWORK_FILE, *map(local_file, range(len(spec.local)))]
-    return parts + [COMPUTED_FILE] * bool(spec.computed_dim) + [VERIFIER_FILE] * spec.verifies
 
 
 def find_bundle(name: str) -> Path:
