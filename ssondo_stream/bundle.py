@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TypeVar
 
+from ssondo_stream.bundle_folder import replace_folder
 from ssondo_stream.checksum import sha256_of
 from ssondo_stream.errors import BundleError
 from ssondo_stream.mel import MelConfig
@@ -21,6 +22,7 @@ NETWORK_FILE = "student.onnx"
 COMPUTED_FILE = "computed.onnx"
 VERIFIER_FILE = "verifier.onnx"
 WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "MODEL_CARD.md"
 FORMAT = 1
 _LARGEST_SPEC = 4_000_000  # bytes
 BUNDLES = Path(__file__).parent / "bundles"
@@ -33,10 +35,13 @@ __all__ = [
     "Label",
     "LocalPart",
     "StudentSpec",
+    "bundle_files",
+    "check_replaceable",
     "find_bundle",
     "list_bundles",
     "load_spec",
     "local_file",
+    "network_files",
     "save_bundle",
     "slugify",
 ]
@@ -48,11 +53,26 @@ def local_file(part: int) -> str:
 
 
 def save_bundle(folder: Path, spec: StudentSpec, network: bytes, extra: Mapping[str, bytes] | None = None) -> None:
-    """Write a bundle: the network (ONNX), the spec, and further files such as the model card."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a bundle: the network (ONNX), the spec, and further files such as the model card.
+
+    Whenever this is stopped, the folder holds what it held before, or the new bundle.
+
+    Raises:
+        BundleError: the folder cannot be written, or holds something else than a bundle.
+    """
+    check_replaceable(folder)
+    replace_folder(folder, bundle_files(spec, network, extra))
+
+
+def bundle_files(spec: StudentSpec, network: bytes, extra: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+    """All files of a bundle, with the spec that lists the others.
+
+    Raises:
+        ValueError: a further file has the name of the network or of the spec.
+    """
+    if clash := {NETWORK_FILE, SPEC_FILE} & set(extra or ()):
+        raise ValueError(f"further files must have other names than {sorted(clash)}")
     contents = {NETWORK_FILE: network, **(extra or {})}
-    for name, data in contents.items():
-        (folder / name).write_bytes(data)
     described = asdict(spec)
     described.pop("network_sha256")
     document = {
@@ -60,7 +80,35 @@ def save_bundle(folder: Path, spec: StudentSpec, network: bytes, extra: Mapping[
         **described,
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
     }
-    (folder / SPEC_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return {**contents, SPEC_FILE: (json.dumps(document, indent=2) + "\n").encode()}
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse a folder that holds something else than a bundle, for a new one would take the place of it all.
+
+    Raises:
+        BundleError: it does, or is no folder.
+    """
+    try:
+        held = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise BundleError(f"{folder}: cannot become a bundle ({error.strerror}); name another folder") from error
+    known = {SPEC_FILE, WEIGHTS_FILE, *_listed(folder)} if SPEC_FILE in held else set()
+    if strange := sorted(name for name in held - known if not (known and is_network(name))):
+        raise BundleError(
+            f"{folder}: holds {strange[0]!r}, which is no part of a bundle and would be lost; name another folder"
+        )
+
+
+def network_files(spec: StudentSpec) -> list[str]:
+    """What an engine opens."""
+    parts = [NETWORK_FILE, *map(local_file, range(len(spec.local)))]
+    return parts + [COMPUTED_FILE] * bool(spec.computed_dim) + [VERIFIER_FILE] * spec.verifies
+
+
+def is_network(name: str) -> bool:
+    """Whether a file of this name is one that an engine opens."""
+    return name.endswith(".onnx")
 
 
 def load_spec(folder: Path) -> StudentSpec:
@@ -79,16 +127,10 @@ def load_spec(folder: Path) -> StudentSpec:
         spec = _parse_spec(path, document, str(files.get(NETWORK_FILE, "")))
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path}: {error}") from error
-    for name in _network_files(spec):
+    for name in network_files(spec):
         if name not in files:
             raise BundleError(f"{path}: 'files' must list {name}")
     return spec
-
-
-def _network_files(spec: StudentSpec) -> list[str]:
-    """What an engine opens."""
-    parts = [NETWORK_FILE, *map(local_file, range(len(spec.local)))]
-    return parts + [COMPUTED_FILE] * bool(spec.computed_dim) + [VERIFIER_FILE] * spec.verifies
 
 
 def find_bundle(name: str) -> Path:
@@ -128,6 +170,13 @@ def _finite(text: str) -> float:
     return number
 
 
+def _listed(folder: Path) -> Collection[str]:
+    try:
+        return _checked(folder / SPEC_FILE, "files", _read_document(folder / SPEC_FILE), dict).keys()
+    except BundleError:
+        return ()
+
+
 def _refuse(text: str) -> float:
     raise ValueError(f"{text} is no number")
 
@@ -137,7 +186,7 @@ def _check_complete(folder: Path, names: Collection[str]) -> None:
     if WEIGHTS_FILE not in names and (folder / WEIGHTS_FILE).exists():
         raise BundleError(f"{folder / WEIGHTS_FILE}: {SPEC_FILE} lists no sha256 for it; export the bundle again")
     for name in names:
-        if name.endswith(".onnx") and _OUTSIDE in (folder / name).read_bytes():
+        if is_network(name) and _OUTSIDE in (folder / name).read_bytes():
             raise BundleError(f"{folder / name}: keeps weights in another file, which has no checksum: save it in one")
 
 

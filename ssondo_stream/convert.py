@@ -6,7 +6,7 @@ The bundle runs without torch, and keeps the checksums of what it was made from.
 from dataclasses import replace
 from pathlib import Path
 
-from ssondo_stream.bundle import Architecture, StudentSpec, load_spec
+from ssondo_stream.bundle import CARD_FILE, Architecture, StudentSpec, load_spec
 from ssondo_stream.checkpoint import Checkpoint, backbone_of, projection_of, read_checkpoint
 from ssondo_stream.download import Fetched, locate
 from ssondo_stream.errors import BundleError, CheckpointError
@@ -15,8 +15,6 @@ from ssondo_stream.published_head import Classifier, find_head
 from ssondo_stream.students import Backbone, ColumnTagger
 from ssondo_stream.students.export import write_bundle
 from ssondo_stream.students.projection import PROJECTION_FILE, projection_bytes
-
-CARD_FILE = "MODEL_CARD.md"
 
 
 def convert(

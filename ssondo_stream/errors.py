@@ -1,7 +1,7 @@
 """Errors of the streaming library, by what the caller can do about them.
 
 StreamError
-├── BundleError      the student's files: fetch or export them again
+├── BundleError      the student's files: fetch or export them again, or name a folder that can be written
 ├── CheckpointError  a published checkpoint or head: get the right file
 ├── DownloadError    a published file that cannot be fetched: connect, or name a local file
 ├── AudioError       the audio that was handed in: fix its shape, type or rate
@@ -14,7 +14,7 @@ class StreamError(Exception):
 
 
 class BundleError(StreamError):
-    """A bundle is missing, incomplete, altered, or not what its spec says."""
+    """A bundle is missing, incomplete, altered, not what its spec says, or cannot be written."""
 
 
 class CheckpointError(StreamError):

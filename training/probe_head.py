@@ -6,7 +6,7 @@ the published package.
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from ssondo_stream.bundle import Activation, Label, StudentSpec
 from ssondo_stream.students import Backbone, ColumnTagger, classifier
-from ssondo_stream.students.export import write_bundle
 from training.files import make_folder, write_file
 from training.probe_data import ProbeError, Task
 
@@ -129,44 +128,34 @@ def probe_labels(probe: Probe, known: Sequence[Label] = ()) -> tuple[Label, ...]
     )
 
 
-def write_probe_bundle(
-    backbone: Backbone,
-    probe: Probe,
-    folder: Path,
-    spec: StudentSpec,
-    *,
-    labels: Sequence[Label] | None = None,
-    files: Mapping[str, bytes] | None = None,
-) -> float:
-    """A bundle of a network with the probe as its head; returns the largest difference of ONNX Runtime to torch.
+def with_probe(
+    backbone: Backbone, probe: Probe, spec: StudentSpec, labels: Sequence[Label] | None = None
+) -> tuple[ColumnTagger, StudentSpec]:
+    """A network with the probe as its head, and what its bundle says.
 
     Args:
         backbone: whose embeddings the probe was fitted on.
         probe: the head.
-        folder: of the bundle, which takes its name.
         spec: front end, window and architecture of the backbone, such as those of the bundle that it came from.
         labels: with settings for streams, in the probe's order; see `probe_labels` if not given.
-        files: further files, such as the model card.
 
     Raises:
         ProbeError: the probe is for another width, or the labels are others.
-        ParityError: the exported network says something else.
+        ValueError: the labels ask for what the bundle has not.
     """
     if probe.dim != backbone.embedding_dim:
         raise ProbeError(f"the probe takes embeddings of {probe.dim}, the network gives {backbone.embedding_dim}")
     labels = tuple(labels) if labels is not None else probe_labels(probe, spec.labels)
     if tuple(label.name for label in labels) != probe.labels:
         raise ProbeError(f"labels must be those of the probe, {probe.labels}, got {[label.name for label in labels]}")
-    network = spec.architecture and replace(spec.architecture, hidden_sizes=probe.hidden_sizes)
     told = replace(
         spec,
-        name=folder.name,
         labels=labels,
         embedding_dim=probe.dim,
         activation=probe.activation,
-        architecture=network,
+        architecture=spec.architecture and replace(spec.architecture, hidden_sizes=probe.hidden_sizes),
     )
-    return write_bundle(ColumnTagger(backbone, probe.head).eval(), folder, told, files)
+    return ColumnTagger(backbone, probe.head).eval(), told
 
 
 def _tensors(head: nn.Module) -> dict[str, Tensor]:

@@ -5,12 +5,10 @@ Nothing is written unless ONNX Runtime says what torch says, at every length tha
 
 import copy
 import io
-import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +18,15 @@ from torch import Tensor, nn
 
 from ssondo_stream.bundle import (
     COMPUTED_FILE,
-    NETWORK_FILE,
-    SPEC_FILE,
     WEIGHTS_FILE,
     LocalPart,
     StudentSpec,
-    load_spec,
+    bundle_files,
     local_file,
     save_bundle,
 )
-from ssondo_stream.errors import BundleError, StreamError
+from ssondo_stream.bundle_folder import trial_folder
+from ssondo_stream.errors import StreamError
 from ssondo_stream.loading import load_student
 from ssondo_stream.mel import log_mel
 from ssondo_stream.onnx_student import COMPUTED, EVIDENCE, FRAMES, OUTPUTS, local_names
@@ -47,6 +44,30 @@ _OPSET = 17
 
 class ParityError(StreamError):
     """The exported network does not say what the network in torch says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A bundle that says what torch says, to be written.
+
+    Attributes:
+        spec, network, files: of the bundle, see `save_bundle`.
+        difference: largest one between ONNX Runtime and torch, relative to the largest output.
+    """
+
+    spec: StudentSpec
+    network: bytes = field(repr=False)
+    files: Mapping[str, bytes] = field(repr=False)
+    difference: float
+
+    def with_file(self, name: str, text: str) -> "Exported":
+        """With a further file, or instead of the one of this name."""
+        return replace(self, files={**self.files, name: text.encode()})
+
+    def save(self, folder: Path) -> float:
+        """Write the bundle, see `save_bundle`; gives the difference."""
+        save_bundle(folder, self.spec, self.network, self.files)
+        return self.difference
 
 
 class _Local(nn.Module):
@@ -117,72 +138,46 @@ def _turned(student: ColumnTagger) -> ColumnTagger:
 def write_bundle(
     student: ColumnTagger, folder: Path, spec: StudentSpec, files: Mapping[str, bytes] | None = None
 ) -> float:
-    """Export a student, and return the largest difference found, relative to the largest output.
+    """Export a student into a folder, and return the largest difference found, relative to the largest output.
+
+    Raises:
+        ParityError, BundleError: as `exported` and `save_bundle` do; the folder is as it was.
+    """
+    return exported(student, spec, files or {}).save(folder)
+
+
+def exported(student: ColumnTagger, spec: StudentSpec, files: Mapping[str, bytes]) -> Exported:
+    """Export a student.
 
     Args:
         student: in evaluation mode.
-        folder: of the bundle.
-        spec: what the bundle says; its local parts are filled in here.
+        spec: what the bundle says; see `full_spec`.
         files: further files, such as the model card.
 
     Raises:
-        ParityError: ONNX Runtime and torch differ, see `check_parity`; the folder is not touched.
-        BundleError: the spec does not fit the network.
+        ParityError: ONNX Runtime and torch differ, see `check_parity`.
+        BundleError: the spec does not fit the network, or there is no room to try the bundle.
+        ValueError: a further file has the name of one of the network's.
     """
-    apart, backbone = student.is_apart, student.backbone
-    parts = tuple(LocalPart(*part[1:]) for part in backbone.local_parts() if apart)
-    spec = replace(spec, local=parts, computed_dim=backbone.computed_dim if apart else 0)
+    spec = full_spec(student, spec)
     network, *files_of_parts = to_onnx(student, spec)
     contents = {local_file(i): part for i, part in enumerate(files_of_parts)}
     if spec.computed_dim:
-        contents[COMPUTED_FILE] = _exported_computed(_Computed(student), spec)
+        contents[COMPUTED_FILE] = computed_onnx(_Computed(student), spec)
     if spec.architecture:
         contents[WEIGHTS_FILE] = save({name: tensor.contiguous() for name, tensor in student.state_dict().items()})
-    contents.update(files or {})
-    with tempfile.TemporaryDirectory() as trial:
-        save_bundle(Path(trial), spec, network, contents)
-        difference = check_parity(student, Path(trial))
-    save_bundle(folder, spec, network, contents)
-    return difference
+    if clash := contents.keys() & files.keys():
+        raise ValueError(f"further files must have other names than {sorted(clash)}")
+    contents.update(files)
+    with trial_folder(bundle_files(spec, network, contents)) as trial:
+        return Exported(spec, network, contents, check_parity(student, trial))
 
 
-def put_beside(
-    bundle: Path, computed: nn.Module, count: int, folder: Path, files: Mapping[str, bytes] | None = None
-) -> float:
-    """Copy a bundle, with what a module computes of the window's frames behind its embeddings; its scores stay.
-
-    Weights for torch are left behind, as their architecture knows nothing of it.
-
-    Args:
-        bundle: whose embeddings have no computed part yet.
-        computed: frames [batch, time, n_mels] -> [batch, columns, count], of which an embedding has the mean.
-        count: of the dimensions that are added.
-        folder: of the copy.
-        files: further files, instead of those of these names.
-
-    Returns:
-        The largest difference between ONNX Runtime and torch in what is added.
-
-    Raises:
-        BundleError: the bundle cannot be read, or has a computed part.
-        ParityError: they differ by more than `TOLERANCE` allows of numbers of this size.
-    """
-    spec = load_spec(bundle)
-    if spec.computed_dim:
-        raise BundleError(f"{bundle}: its embeddings have a computed part of {spec.computed_dim} dimensions already")
-    listed = json.loads((bundle / SPEC_FILE).read_text(encoding="utf-8"))["files"]
-    contents = {name: (bundle / name).read_bytes() for name in listed if name != WEIGHTS_FILE}
-    network = contents.pop(NETWORK_FILE)
-    contents.update(files or {})
-    contents[COMPUTED_FILE] = _exported_computed(computed, spec)
-    spec = replace(spec, embedding_dim=spec.embedding_dim + count, computed_dim=count, architecture=None)
-    with tempfile.TemporaryDirectory() as trial:
-        save_bundle(Path(trial), spec, network, contents)
-        difference = _difference_computed(Path(trial), computed)
-    if not difference <= ROUNDINGS * TOLERANCE:
-        raise ParityError(f"{bundle.name}: torch and ONNX Runtime differ by {difference:.1e} in what is computed")
-    save_bundle(folder, spec, network, contents)
-    return difference
+def full_spec(student: ColumnTagger, spec: StudentSpec) -> StudentSpec:
+    """The spec with what the network says of itself: its local parts, and how much of the embedding is computed."""
+    apart, backbone = student.is_apart, student.backbone
+    parts = tuple(LocalPart(*part[1:]) for part in backbone.local_parts() if apart)
+    return replace(spec, local=parts, computed_dim=backbone.computed_dim if apart else 0)
 
 
 def to_onnx(student: ColumnTagger, spec: StudentSpec) -> list[bytes]:
@@ -243,19 +238,8 @@ def difference_of(a: Tensor, b: Tensor) -> float:
     return float((a.double() - b.double()).abs().max() / b.double().abs().max()) if b.numel() else 0.0
 
 
-def _difference_computed(bundle: Path, computed: nn.Module) -> float:
-    """Largest difference between torch and the bundle in what is computed, relative to the largest value."""
-    student, worst = load_student(bundle, engine="onnx"), 0.0
-    sound = log_mel(trial_audio(student.spec, max(LENGTHS)), student.spec.mel)
-    for length in LENGTHS:
-        with torch.inference_mode():
-            expected = computed(torch.from_numpy(sound[:length])[None]).mean(1)[0]
-        found = student.infer(sound[:length]).embedding[-student.spec.computed_dim :]
-        worst = max(worst, difference_of(torch.from_numpy(found), expected))
-    return worst
-
-
-def _exported_computed(computed: nn.Module, spec: StudentSpec) -> bytes:
+def computed_onnx(computed: nn.Module, spec: StudentSpec) -> bytes:
+    """What is computed of a window, frames [1, time, n_mels] -> [1, columns, count], as ONNX: its mean."""
     return onnx_of(_Mean(computed), (torch.zeros(1, LENGTHS[-1], spec.mel.n_mels),), [FRAMES], [COMPUTED])
 
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ssondo_stream import load_student
-from ssondo_stream.bundle import Architecture, Label, StudentSpec
+from ssondo_stream.bundle import Architecture, Label, StudentSpec, load_spec
 from ssondo_stream.errors import BundleError
 from ssondo_stream.loading import Engine
 from ssondo_stream.mel import log_mel
 from ssondo_stream.students import ColumnTagger, MobileNetV3, classifier
-from ssondo_stream.students.export import put_beside, write_bundle
+from ssondo_stream.students.export import write_bundle
+from ssondo_stream.students.export_computed import beside
 from ssondo_stream.students.textured import TexturedMobileNetV3
 from ssondo_stream.students.textures import StandardTextures, Textures
 from ssondo_stream.windowed import LocalStream
@@ -118,10 +119,12 @@ def test_statistics_are_put_beside_a_finished_student(tmp_path: Path) -> None:
     plain, count = tmp_path / "plain", Textures(BANDS).count
     network = MobileNetV3(**OPTIONS).eval()
     student = ColumnTagger(network, classifier(network.embedding_dim, 2)).eval()
-    spec = StudentSpec("plain", (Label("A"), Label("B")), network.embedding_dim, MEL)
+    spec = StudentSpec("plain", (Label("A"), Label("B")), network.embedding_dim, MEL, source={"file": "x.ckpt"})
     write_bundle(student, plain, spec, {"MODEL_CARD.md": b"old", "CREDITS.csv": b"kept"})
     standard = StandardTextures(torch.linspace(-1, 1, count), torch.full((count,), 2.0))
-    assert put_beside(plain, standard, count, tmp_path / "both", {"MODEL_CARD.md": b"new"}) < 1e-3
+    made = beside(plain, standard, count, {"MODEL_CARD.md": b"new"}, {"textures_sha256": "ab"})
+    assert made.save(tmp_path / "both") < 1e-3
+    assert load_spec(tmp_path / "both").source == {"file": "x.ckpt", "textures_sha256": "ab"}
     assert (tmp_path / "both" / "MODEL_CARD.md").read_bytes() == b"new"
     assert (tmp_path / "both" / "CREDITS.csv").read_bytes() == b"kept"
     before, after = load_student(plain), load_student(tmp_path / "both")
@@ -133,7 +136,7 @@ def test_statistics_are_put_beside_a_finished_student(tmp_path: Path) -> None:
         expected = standard(torch.from_numpy(frames)[None]).mean(1)[0]
     np.testing.assert_allclose(new.embedding[-count:], expected.numpy(), atol=1e-3)
     with pytest.raises(BundleError, match="a computed part of 748 dimensions already"):
-        put_beside(tmp_path / "both", standard, count, tmp_path / "twice")
+        beside(tmp_path / "both", standard, count)
 
 
 def test_a_bundle_without_its_statistics_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from ssondo_stream.bundle import Architecture, Label, StudentSpec, load_spec
 from ssondo_stream.checkpoint import read_head
 from ssondo_stream.loading import load_student
 from ssondo_stream.students import MobileNetV3, classifier
+from ssondo_stream.students.export import write_bundle
 from ssondo_stream.torch_student import load_tagger
 from tests.training.parts_probe import LABELS, several
 from training.probe import ProbeSettings, probe
@@ -22,7 +23,7 @@ from training.probe_head import (
     load_probe,
     probe_labels,
     save_probe,
-    write_probe_bundle,
+    with_probe,
 )
 
 OPTIONS = {"width_mult": 0.1}
@@ -105,11 +106,12 @@ def test_bundle_says_of_a_window_what_the_probe_says_of_its_embedding(
     torch.manual_seed(1)
     head = classifier(backbone.embedding_dim, 3, hidden)
     made = Probe(head, LABELS, task, hidden, (0.4, 0.5, 0.6))
-    assert write_probe_bundle(backbone, made, tmp_path / "probed", spec_of(backbone)) < 1e-4
+    network, told = with_probe(backbone, made, spec_of(backbone))
+    assert write_bundle(network, tmp_path / "probed", told) < 1e-4
     student = load_student(tmp_path / "probed")
     found = student.infer(np.random.default_rng(0).normal(-4, 1, (336, 128)).astype(np.float32))
     spec = student.spec
-    assert (spec.name, spec.activation) == ("probed", "softmax" if task == "single" else "sigmoid")
+    assert (spec.name, spec.activation) == ("base", "softmax" if task == "single" else "sigmoid")
     assert [label.threshold for label in spec.labels] == [0.4, 0.5, 0.6]
     assert found.logits.shape == (11, 3)
     if not hidden:
@@ -120,7 +122,8 @@ def test_bundle_says_of_a_window_what_the_probe_says_of_its_embedding(
 
 def test_bundle_can_be_trained_on(backbone: MobileNetV3, tmp_path: Path) -> None:
     made = Probe(classifier(backbone.embedding_dim, 3, (8,)), LABELS, "multi", (8,), (0.5,) * 3)
-    write_probe_bundle(backbone, made, tmp_path / "probed", spec_of(backbone), files={"MODEL_CARD.md": b"# Card"})
+    network, told = with_probe(backbone, made, spec_of(backbone))
+    write_bundle(network, tmp_path / "probed", told, {"MODEL_CARD.md": b"# Card"})
     spec, student = load_tagger(tmp_path / "probed")
     assert spec.architecture
     assert spec.architecture.hidden_sizes == (8,)
@@ -129,16 +132,15 @@ def test_bundle_can_be_trained_on(backbone: MobileNetV3, tmp_path: Path) -> None
         for a, b in zip(student.head.state_dict().values(), made.head.state_dict().values(), strict=True)
     )
     assert (tmp_path / "probed" / "MODEL_CARD.md").read_bytes() == b"# Card"
-    assert load_spec(tmp_path / "probed").name == "probed"
+    assert load_spec(tmp_path / "probed").name == "base"
 
 
-def test_probe_of_another_width_or_other_labels_is_refused(backbone: MobileNetV3, tmp_path: Path) -> None:
+def test_probe_of_another_width_or_other_labels_is_refused(backbone: MobileNetV3) -> None:
     with pytest.raises(ProbeError, match="takes embeddings of 6, the network gives"):
-        write_probe_bundle(backbone, fitted(), tmp_path / "refused", spec_of(backbone))
+        with_probe(backbone, fitted(), spec_of(backbone))
     right = Probe(classifier(backbone.embedding_dim, 3), LABELS, "multi", (), (0.5,) * 3)
     with pytest.raises(ProbeError, match="labels must be those of the probe"):
-        write_probe_bundle(backbone, right, tmp_path / "refused", spec_of(backbone), labels=[Label("bark")])
-    assert not (tmp_path / "refused").exists()
+        with_probe(backbone, right, spec_of(backbone), [Label("bark")])
 
 
 def test_thresholds_must_be_as_many_as_labels() -> None:
