@@ -106,7 +106,8 @@ def named(recordings: Sequence[Annotated], labels: Sequence[str]) -> list[Annota
     for recording in recordings:
         if strange := sorted({event.label for event in recording.heard if slugify(event.label) not in names}):
             path = annotation_path(recording.audio)
-            raise ManifestError(f"{path}: {strange[0]!r} is no label of the student; known: {', '.join(names)}")
+            known = f"known: {', '.join(names)}" if names else "it has none: put a head into it by `probe` and `export`"
+            raise ManifestError(f"{path}: {strange[0]!r} is no label of the student; {known}")
     return [
         replace(one, heard=tuple(replace(event, label=names[slugify(event.label)]) for event in one.heard))
         for one in recordings

@@ -19,11 +19,11 @@ from threadpoolctl import threadpool_limits
 from training.cluster_report import Quality, draw, quality
 from training.embeddings import Embeddings, rows_of
 from training.errors import ClusterError
-from training.files import locked, make_folder, remember, write_array, write_json, write_text
+from training.files import locked, make_folder, refuse_other, remember, write_array, write_json, write_text
 from training.hierarchy import Level, Resampling, climb, fit_levels
-from training.kmeans import FitSettings, Labels, assign
+from training.kmeans import FitSettings, Labels, assign, check_fit
 from training.manifest import Manifest
-from training.points import EmbeddingPoints, Index, Subset, fitted_projection, save_arrays
+from training.points import EmbeddingPoints, Index, Subset, check_components, fitted_projection, save_arrays
 from training.progress import bar
 
 SETTINGS_FILE = "settings.json"
@@ -113,27 +113,46 @@ class ClusterReport:
     inertia: tuple[tuple[float, ...], ...]
 
 
+def manifest_rows(embeddings: Embeddings, manifest: Manifest) -> Index:
+    """Rows of the clips of a manifest, as far as they have embeddings; sorted.
+
+    Raises:
+        ClusterError: none has.
+    """
+    ids = [entry.id for entry in manifest.entries]
+    if not len(found := rows_of(embeddings, ids, skip_missing=True)):
+        theirs = next(iter(embeddings.ids), "nothing")
+        raise ClusterError(
+            f"{embeddings.folder}: none of the {len(ids)} clips of the manifest has an embedding here; it names them "
+            f"as {ids[0]}, the embeddings as {theirs}: give the root that `extract` had"
+        )
+    return np.sort(found)
+
+
 def fold_rows(embeddings: Embeddings, manifest: Manifest, folds: Iterable[int]) -> Index:
-    """Rows of the clips of these folds, as far as they have embeddings; sorted.
+    """Rows of the clips of these folds, as `manifest_rows` finds them.
 
     Raises:
         ManifestError: no clip is of these folds.
+        ClusterError: none of these clips has an embedding.
     """
-    ids = [entry.id for entry in manifest.in_folds(folds).entries]
-    return np.sort(rows_of(embeddings, ids, skip_missing=True))
+    return manifest_rows(embeddings, manifest.in_folds(folds))
 
 
 def plan_clustering(
-    embeddings: Embeddings, train: ArrayLike, settings: ClusterSettings, evaluation: ArrayLike = ()
+    embeddings: Embeddings, train: ArrayLike, out: Path, settings: ClusterSettings, evaluation: ArrayLike = ()
 ) -> ClusterPlan:
     """The dry run: says what `cluster` would do, and writes nothing.
 
     Raises:
-        ClusterError: as `cluster` does for these rows.
+        ClusterError: as `cluster` does for these rows, as far as their number tells.
+        SettingsError: `out` was begun with other rows or settings.
     """
-    fitted, assigned = _checked_rows(embeddings, train, evaluation)
+    fitted, assigned = _checked_rows(embeddings, train, evaluation, settings)
+    resolved = _resolved(embeddings, fitted, assigned, settings)
+    refuse_other(out / SETTINGS_FILE, resolved)
     chunk = min(len(fitted), settings.fit.chunk_rows) * embeddings.dim * np.dtype(np.float32).itemsize
-    return ClusterPlan(len(fitted), len(assigned), chunk, _resolved(embeddings, fitted, assigned, settings))
+    return ClusterPlan(len(fitted), len(assigned), chunk, resolved)
 
 
 def cluster(
@@ -153,12 +172,12 @@ def cluster(
         evaluation: [m] row numbers that are assigned to the finished clusters.
 
     Raises:
-        ClusterError: a row is named twice, or there are fewer rows than clusters.
+        ClusterError: a row is named twice, or there are fewer rows than clusters or components.
         EmbeddingsError: a row is not finite.
         SettingsError: `out` was begun with other rows or settings.
         StorageError: the disk is full, or another run is at work in `out`; finished passes stay usable.
     """
-    fitted, assigned = _checked_rows(embeddings, train, evaluation)
+    fitted, assigned = _checked_rows(embeddings, train, evaluation, settings)
     make_folder(out / _STATE)
     resolved = _resolved(embeddings, fitted, assigned, settings)
     with locked(out), threadpool_limits(settings.threads or None):
@@ -192,7 +211,9 @@ def read_clusters(folder: Path) -> dict[str, int]:
         raise ClusterError(f"{path}: expected the columns id and cluster, {type(error).__name__}: {error}") from error
 
 
-def _checked_rows(embeddings: Embeddings, train: ArrayLike, evaluation: ArrayLike) -> tuple[Index, Index]:
+def _checked_rows(
+    embeddings: Embeddings, train: ArrayLike, evaluation: ArrayLike, settings: ClusterSettings
+) -> tuple[Index, Index]:
     fitted, assigned = (np.sort(np.asarray(rows, np.int64).ravel()) for rows in (train, evaluation))
     every = np.concatenate((fitted, assigned))
     if not len(fitted):
@@ -202,6 +223,8 @@ def _checked_rows(embeddings: Embeddings, train: ArrayLike, evaluation: ArrayLik
     known, counts = np.unique(every, return_counts=True)
     if twice := [embeddings.ids[row] for row in known[counts > 1]]:
         raise ClusterError(f"{len(twice)} clips are named twice, or for both training and evaluation, as {twice[0]}")
+    check_fit(len(fitted), settings.sizes[0], settings.fit)
+    check_components(settings.components, len(fitted), embeddings.dim)
     return fitted, assigned
 
 

@@ -111,7 +111,8 @@ def _taught(recipe: Recipe, sources: Sources) -> Corpus:
     if embeddings.dim % columns or (teacher.dim and teacher.dim * columns != embeddings.dim):
         raise EmbeddingsError(
             f"the teacher {teacher.name!r} gives {f'{columns} columns of ' * recipe.columns}embeddings of "
-            f"{teacher.dim or 'one width'}, those stored have {embeddings.dim}"
+            f"{teacher.dim or 'one width'}, those stored have {embeddings.dim} in {embeddings.folder}: name the folder "
+            "that `extract` made of this teacher, or set teacher.dim"
         )
     shape = (-1, columns, embeddings.dim // columns) if recipe.columns else (-1, embeddings.dim)
     rows = rows_of(embeddings, [entry.id for entry in sources.manifest.entries], skip_missing=True)

@@ -20,6 +20,7 @@ class NpzEmbeddings:
     """Rows from `<basename>.npz` files, key `embed`, of (1, dim) or (dim,); in order of their names.
 
     Attributes:
+        folder: of the files.
         ids: the basenames, without suffix.
         durations: [rows] NaN, for the layout states none.
         dim: width of an embedding, of the first file.
@@ -35,7 +36,7 @@ class NpzEmbeddings:
         files = sorted(folder.glob("*.npz"))
         if not files:
             raise EmbeddingsError(f"{folder}: expected files named <clip>.npz with the key {KEY!r}, found none")
-        self._folder = folder
+        self.folder = folder
         self.ids = tuple(file.stem for file in files)
         self.durations = np.full(len(files), np.nan, np.float32)
         self.dim = len(_embedding(files[0]))
@@ -54,14 +55,17 @@ class NpzEmbeddings:
         wanted = row_numbers(index, len(self))
         out = np.empty((len(wanted), self.dim), np.float32)
         for place, row in enumerate(wanted):
-            path = self._folder / f"{self.ids[row]}.npz"
+            path = self.folder / f"{self.ids[row]}.npz"
             found = _embedding(path)
             if len(found) != self.dim:
                 raise EmbeddingsError(f"{path}: row {row} has width {len(found)}, {self.ids[0]}.npz has {self.dim}")
             out[place] = found
         if bad := not_finite(out):
             row = int(wanted[bad[0]])
-            raise EmbeddingsError(f"{self._folder / self.ids[row]}.npz: row {row} holds NaN or infinity")
+            raise EmbeddingsError(
+                f"{self.folder / self.ids[row]}.npz: row {row} holds NaN or infinity; extract this clip again, or "
+                "delete the file to leave it out"
+            )
         return out
 
     def verify(self) -> None:

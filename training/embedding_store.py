@@ -76,6 +76,7 @@ class ShardedEmbeddings:
     """The rows of a store, read where they are asked for.
 
     Attributes:
+        folder: of the store.
         ids: of each row, relative to the manifest's root.
         durations: [rows] of the whole files, in seconds.
         dim: width of an embedding.
@@ -88,7 +89,7 @@ class ShardedEmbeddings:
         Raises:
             EmbeddingsError: with the file at fault.
         """
-        self._folder, self._index = folder, read_index(folder)
+        self.folder, self._index = folder, read_index(folder)
         self.dim = self._index.dim
         self._starts = np.cumsum([0, *(shard.rows for shard in self._index.shards)])
         table = [row for number in range(len(self._index.shards)) for row in self._table(number)]
@@ -120,8 +121,10 @@ class ShardedEmbeddings:
         if bad := not_finite(out):
             row = int(wanted[bad[0]])
             number = int(shard[bad[0]])
-            path, place = shard_path(self._folder, number), row - int(self._starts[number])
-            raise EmbeddingsError(f"{path}: row {place} ({self.ids[row]}) holds NaN or infinity")
+            path, place = shard_path(self.folder, number), row - int(self._starts[number])
+            raise EmbeddingsError(
+                f"{path}: row {place} ({self.ids[row]}) holds NaN or infinity; extract again into another folder"
+            )
         return out
 
     def verify(self) -> None:
@@ -131,12 +134,12 @@ class ShardedEmbeddings:
             EmbeddingsError: with the file that was altered.
         """
         for number, shard in enumerate(self._index.shards):
-            table = table_path(self._folder, number)
+            table = table_path(self.folder, number)
             if digest_of(self._map(number), table.read_bytes()) != shard.sha256:
-                raise EmbeddingsError(f"{shard_path(self._folder, number)}: it or {table.name} was altered")
+                raise EmbeddingsError(f"{shard_path(self.folder, number)}: it or {table.name} was altered")
 
     def _map(self, number: int) -> Stored:
-        path, index = shard_path(self._folder, number), self._index
+        path, index = shard_path(self.folder, number), self._index
         expected = (index.shards[number].rows, index.dim)
         try:
             found: Stored = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -150,7 +153,7 @@ class ShardedEmbeddings:
         return found
 
     def _table(self, number: int) -> list[tuple[str, float]]:
-        path, expected = table_path(self._folder, number), self._index.shards[number].rows
+        path, expected = table_path(self.folder, number), self._index.shards[number].rows
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 found = [(row["id"], float(row["duration"])) for row in csv.DictReader(file)]

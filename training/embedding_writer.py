@@ -98,9 +98,10 @@ class EmbeddingsWriter:
             )
         with np.errstate(over="ignore"):
             stored = embeddings.astype(self.dtype)
-        for name, seconds, row in zip(ids, durations, stored, strict=True):
+        for name, seconds, row, given in zip(ids, durations, stored, embeddings, strict=True):
             if not np.isfinite(row).all():
-                raise EmbeddingsError(f"{self.folder}: the embedding of {name} is not finite as {self.dtype}")
+                told = f"{self.folder}: the embedding of {name} is not finite as {self.dtype}"
+                raise EmbeddingsError(f"{told}: {_remedy(given)}")
             if name in self.stored:
                 raise ValueError(f"{name} is stored already")
             self._waiting.append((name, seconds, row))
@@ -129,6 +130,16 @@ class EmbeddingsWriter:
             )
         self.stored = set(ShardedEmbeddings(self.folder).ids)
         return found
+
+
+def _remedy(given: NDArray[np.float32]) -> str:
+    """What to do about an embedding that cannot be stored; the teacher would give it again."""
+    if np.isfinite(given).all():
+        return "extract with --dtype float32 into another folder"
+    return (
+        "the teacher gave NaN or infinity; check the teacher, or take the clip out of the manifest and extract into "
+        "another folder"
+    )
 
 
 def _as_table(rows: Sequence[tuple[str, float, Stored]]) -> str:

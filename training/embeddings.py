@@ -33,6 +33,10 @@ class Embeddings(Protocol):
     """Rows of embeddings, each of a clip."""
 
     @property
+    def folder(self) -> Path:
+        """Where they are."""
+
+    @property
     def ids(self) -> Sequence[str]:
         """Name of each row's clip."""
 

@@ -4,6 +4,7 @@ The teacher is what takes long, so audio is read ahead of it by other threads, a
 its last shard ended.
 """
 
+import math
 import shutil
 import time
 from collections import deque
@@ -22,7 +23,7 @@ from training.clips import SECONDS, read_clip
 from training.embedding_store import INDEX_FILE
 from training.embeddings import EmbeddingsWriter, Precision, ShardedEmbeddings
 from training.errors import AudioFileError, ExtractError
-from training.files import locked, make_folder, remember, write_json
+from training.files import locked, make_folder, refuse_other, remember, write_json
 from training.manifest import Entry, Manifest, Skipped, write_skipped
 from training.progress import bar
 from training.teacher import Teacher
@@ -63,9 +64,9 @@ class ExtractSettings:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if not self.teacher or self.seconds <= 0 or not 0 <= self.max_skipped_share <= 1:
+        if not self.teacher or not 0 < self.seconds < math.inf or not 0 <= self.max_skipped_share <= 1:
             raise ValueError(
-                "need a teacher's name, seconds > 0 and 0 <= max_skipped_share <= 1, "
+                "need a teacher's name, a number of seconds > 0 and 0 <= max_skipped_share <= 1, "
                 f"got {self.teacher!r}, {self.seconds}, {self.max_skipped_share}"
             )
         if min(self.batch, self.shard_rows, self.readers, self.ahead) < 1:
@@ -124,13 +125,14 @@ def plan_extraction(manifest: Manifest, teacher: Teacher, out: Path, settings: E
 
     Raises:
         EmbeddingsError: what is stored already is damaged.
+        SettingsError: `out` was begun with another teacher, manifest or setting.
     """
+    resolved = _resolved(manifest, teacher, settings)
+    refuse_other(out / SETTINGS_FILE, resolved)
     stored = len(ShardedEmbeddings(out)) if (out / INDEX_FILE).exists() else 0
     needed = (len(manifest) - stored) * row_width(teacher, settings) * np.dtype(settings.dtype).itemsize
     there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
-    return ExtractPlan(
-        len(manifest), stored, needed, shutil.disk_usage(there).free, _resolved(manifest, teacher, settings)
-    )
+    return ExtractPlan(len(manifest), stored, needed, shutil.disk_usage(there).free, resolved)
 
 
 def extract(manifest: Manifest, teacher: Teacher, out: Path, settings: ExtractSettings) -> ExtractReport:

@@ -115,10 +115,20 @@ def remember(path: Path, resolved: Mapping[str, object]) -> None:
     Raises:
         SettingsError: the file holds other values; the message names each.
     """
-    wanted = json.loads(json.dumps(resolved))
+    refuse_other(path, resolved)
     if not path.exists():
         write_json(path, resolved)
+
+
+def refuse_other(path: Path, resolved: Mapping[str, object]) -> None:
+    """Refuse settings as `remember` does, and write nothing; any will do where the file is missing.
+
+    Raises:
+        SettingsError: the file holds other values; the message names each.
+    """
+    if not path.exists():
         return
+    wanted = json.loads(json.dumps(resolved))
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -7,6 +7,7 @@ the process is still the same or not.
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -81,13 +82,9 @@ def fit(points: Points, clusters: int, settings: FitSettings, state: Path, shown
         shown: told of each pass.
 
     Raises:
-        ClusterError: fewer rows, or fewer different ones, than clusters; or a chunk has fewer.
+        ClusterError: as `check_fit` does, or there are fewer different rows than clusters.
     """
-    if min(len(points), settings.chunk_rows) < clusters:
-        raise ClusterError(
-            f"{clusters} clusters need as many rows, in each chunk too: there are {len(points)} rows, "
-            f"and chunks of {settings.chunk_rows}"
-        )
+    check_fit(len(points), clusters, settings)
     found = _load(state) if state.exists() else None
     in_memory = len(points) <= settings.chunk_rows or settings.engine == "faiss"
     passes, step = (1, settings.passes) if in_memory else (settings.passes, 1)
@@ -100,6 +97,21 @@ def fit(points: Points, clusters: int, settings: FitSettings, state: Path, shown
         save_arrays(state, centres=found.centres, weights=found.weights, inertia=np.array(found.inertia))
         shown.update(step)
     return found
+
+
+def check_fit(rows: int, clusters: int, settings: FitSettings) -> None:
+    """Refuse a fit of which it is plain before that it cannot be done.
+
+    Raises:
+        ClusterError: there are fewer rows than clusters, a chunk has fewer, or the engine is not installed.
+    """
+    if settings.engine == "faiss" and find_spec("faiss") is None:
+        raise ClusterError("the engine 'faiss' is not installed: pip install faiss-cpu, or use 'sklearn'")
+    if min(rows, settings.chunk_rows) < clusters:
+        raise ClusterError(
+            f"{clusters} clusters need as many rows, in each chunk too: there are {rows} rows, "
+            f"and chunks of {settings.chunk_rows}"
+        )
 
 
 def nearest(rows: Matrix, centres: Matrix) -> tuple[Labels, Matrix]:
@@ -175,10 +187,8 @@ def _in_memory(points: Points, clusters: int, settings: FitSettings) -> Fit:
 
 
 def _by_faiss(points: Points, clusters: int, settings: FitSettings) -> Fit:
-    try:
-        import faiss  # noqa: PLC0415  # an extra
-    except ImportError as error:
-        raise ClusterError("the engine 'faiss' is not installed: pip install faiss-cpu, or use 'sklearn'") from error
+    import faiss  # noqa: PLC0415  # an extra
+
     sample = np.random.default_rng(settings.seed).permutation(len(points))[: _FAISS_ROWS_PER_CLUSTER * clusters]
     rows = points.take(np.sort(sample))
     model = faiss.Kmeans(

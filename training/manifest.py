@@ -89,7 +89,12 @@ class Manifest:
             ManifestError: there are none.
         """
         wanted = set(folds)
-        return Manifest(self.root, tuple(entry for entry in self.entries if entry.fold in wanted))
+        found = tuple(entry for entry in self.entries if entry.fold in wanted)
+        if not found:
+            there = sorted({entry.fold for entry in self.entries if entry.fold is not None})
+            told = f"its folds are {_listed(there)}" if there else "its clips have no folds"
+            raise ManifestError(f"{self.root}: of folds {_listed(sorted(wanted))} the manifest names no audio; {told}")
+        return Manifest(self.root, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +176,28 @@ def _entry(row: dict[str, str | None], root: Path, where: str) -> Entry:
         return Entry(
             _relative(row["path"] or "", root),
             tuple(label.strip() for label in labels.split(_BETWEEN_LABELS) if label.strip()),
-            int(fold) if fold else None,
+            _fold(fold),
         )
     except ValueError as error:
         raise ManifestError(f"{where}: {error}") from error
 
 
+def _fold(text: str) -> int | None:
+    try:
+        return int(text) if text else None
+    except ValueError as error:
+        raise ValueError(f"expected a whole number or nothing as fold, found {text!r}") from error
+
+
 def _relative(name: str, root: Path) -> str:
     """An id; an absolute path is taken where it lies below the root."""
-    path = Path(name)
+    path, base = Path(name), root.absolute()
     if path.is_absolute():
-        path = path.relative_to(root.absolute())
+        if not path.is_relative_to(base):
+            raise ValueError(f"{name} is not below {base}: name a root above it")
+        path = path.relative_to(base)
     return path.as_posix() if name else ""
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))

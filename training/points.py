@@ -110,18 +110,13 @@ def fitted_projection(points: Points, components: int, seed: int, path: Path) ->
 
     Args:
         points: all that may be looked at.
-        components: how many.
+        components: how many, as `check_components` allows.
         seed: of the sample.
         path: of the file, `.npz`.
-
-    Raises:
-        ClusterError: there are fewer rows than components.
     """
     if path.exists():
         found = load_arrays(path, "mean", "components")
         return Projection(found["mean"], found["components"])
-    if len(points) < components:
-        raise ClusterError(f"{components} components need as many rows, there are {len(points)}")
     sample = np.sort(np.random.default_rng(seed).permutation(len(points))[:_PCA_ROWS])
     pca = IncrementalPCA(components)
     parts = max(1, len(sample) // max(_PCA_CHUNK, components))
@@ -130,6 +125,16 @@ def fitted_projection(points: Points, components: int, seed: int, path: Path) ->
     projection = Projection(pca.mean_.astype(np.float32), pca.components_.astype(np.float32))
     save_arrays(path, mean=projection.mean, components=projection.components)
     return projection
+
+
+def check_components(components: int, rows: int, dim: int) -> None:
+    """Refuse more components than rows [rows, dim] can have.
+
+    Raises:
+        ClusterError: there are fewer rows, or numbers of a row, than components.
+    """
+    if min(rows, dim) < components:
+        raise ClusterError(f"{components} components need as many rows and dimensions, there are {rows} of {dim}")
 
 
 def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:

@@ -4,7 +4,8 @@ Each soundscape is drawn from its own seed, so that a run that was killed goes o
 and more of them can be added later.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from training.annotations import Annotated, Heard, annotation_path, merged, read_annotations, write_annotations
 from training.clips import write_clip
-from training.files import locked, make_folder, remember
+from training.errors import ManifestError
+from training.files import locked, make_folder, refuse_other, remember
 from training.manifest import Manifest, write_skipped
 from training.negatives import BACKGROUND
 from training.progress import bar
@@ -25,6 +27,8 @@ SETTINGS_FILE = "soundscapes.json"
 SKIPPED_FILE = "skipped.csv"
 _TRIES = 50
 _QUIET = 1e-10  # power below which a background is silence
+_RANGES = ("events", "distractors", "snr_db", "peak_dbfs", "speed")
+_LEAST = {"count": 1, "polyphony": 1, "seed": 0, "bridge_seconds": 0, "margin_seconds": 0}
 
 Range = tuple[float, float]
 
@@ -64,24 +68,23 @@ class SoundscapeSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for low, high in (self.events, self.distractors, self.snr_db, self.peak_dbfs, self.speed):
-            if low > high:
-                raise ValueError(f"need ranges from low to high, got {self}")
-        if self.count < 1 or self.polyphony < 1 or self.least < 0:
-            raise ValueError(f"need count and polyphony >= 1 and nothing negative, got {self}")
-        if self.speed[0] <= 0:
-            raise ValueError(f"need speeds above 0, got {self.speed}")
-        if (
-            not 0 < self.longest_seconds + 1 < self.whole_seconds
-            or not 0 <= self.in_rooms <= 1
-            or self.peak_dbfs[1] > 0
-        ):
-            raise ValueError(f"need longest_seconds + 1 < seconds, in_rooms in 0..1 and peaks up to 0 dBFS, got {self}")
-
-    @property
-    def least(self) -> float:
-        """The smallest of what must not be negative."""
-        return min(self.events[0], self.distractors[0], self.bridge_seconds, self.margin_seconds)
+        for name in _RANGES:
+            low, high = getattr(self, name)
+            if not -math.inf < low <= high < math.inf:
+                raise ValueError(f"need {name} from low to high, got {low} to {high}")
+        for name, least in _LEAST.items():
+            if not least <= getattr(self, name) < math.inf:
+                raise ValueError(f"need {name} of at least {least}, got {getattr(self, name)}")
+        fewest = self.events[0], self.distractors[0]
+        if min(fewest) < 0:
+            raise ValueError(f"need events and distractors of at least 0, got {fewest[0]} and {fewest[1]}")
+        if self.speed[0] <= 0 or self.peak_dbfs[1] > 0:
+            raise ValueError(f"need speed above 0 and peak_dbfs up to 0, got {self.speed[0]} and {self.peak_dbfs[1]}")
+        if not 0 <= self.in_rooms <= 1:
+            raise ValueError(f"need a share in_rooms of 0 to 1, got {self.in_rooms}")
+        if not 0 < self.seconds < math.inf or not 0 < self.longest_seconds < self.whole_seconds - 1:
+            told = f"{self.longest_seconds}, {self.seconds} and margins of {self.margin_seconds}"
+            raise ValueError(f"need 0 < longest_seconds < seconds - 1, or longer margins, got {told}")
 
     @property
     def whole_seconds(self) -> float:
@@ -111,6 +114,10 @@ class Materials:
     steady: tuple[str, ...] = ()
     most_skipped: float = 0.05
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.most_skipped <= 1:
+            raise ValueError(f"need a share most_skipped of 0 to 1, got {self.most_skipped}")
+
 
 def write_soundscapes(
     folder: Path, materials: Materials, settings: SoundscapeSettings | None = None, *, progress: bool = True
@@ -128,15 +135,24 @@ def write_soundscapes(
     Raises:
         ManifestError: a clip has no label or several, or too many cannot be read.
         SettingsError: the folder holds soundscapes of other materials or settings.
-        StorageError: a file cannot be written.
+        StorageError: a file cannot be written; soundscapes before it are complete.
     """
-    settings = settings or SoundscapeSettings()
-    maker = Maker(materials, settings)
+    return write_made(folder, Maker(materials, settings or SoundscapeSettings()), progress=progress)
+
+
+def write_made(folder: Path, maker: "Maker", *, progress: bool = True) -> list[Annotated]:
+    """Write what a maker makes, as `write_soundscapes` does.
+
+    Raises:
+        ManifestError: too many clips cannot be read.
+        SettingsError, StorageError: as for `write_soundscapes`.
+    """
     make_folder(folder)
+    count = maker.settings.count
     with locked(folder):
-        remember(folder / SETTINGS_FILE, _resolved(materials, settings))
-        paths = [folder / f"soundscape-{number:05d}.wav" for number in range(settings.count)]
-        shown = bar("soundscapes", settings.count, unit="soundscape", shown=progress)
+        remember(folder / SETTINGS_FILE, _resolved(maker.materials, maker.settings))
+        paths = [folder / f"soundscape-{number:05d}.wav" for number in range(count)]
+        shown = bar("soundscapes", count, unit="soundscape", shown=progress)
         for number, path in enumerate(paths):
             if not (path.exists() and annotation_path(path).exists()):
                 _write(path, *maker.make(number))
@@ -147,24 +163,44 @@ def write_soundscapes(
     return [Annotated(path, read_annotations(annotation_path(path))) for path in paths]
 
 
+def plan_soundscapes(folder: Path, maker: "Maker") -> Mapping[str, object]:
+    """The dry run: clips of each kind and settings of what `write_made` would write; writes nothing.
+
+    Raises:
+        SettingsError: the folder holds soundscapes of other materials or settings.
+    """
+    materials, settings = maker.materials, maker.settings
+    refuse_other(folder / SETTINGS_FILE, _resolved(materials, settings))
+    found = {f"listed {name}": len(one) if one else 0 for name, one in _manifests(materials).items()}
+    return {**found, **asdict(settings)}
+
+
 class Maker:
     """Makes soundscapes by their number, each the same whenever it is made.
 
-    State is the clips that were read last.
+    State is the clips that were read last, and how many sounds were left out because there was no room.
     """
 
     def __init__(self, materials: Materials, settings: SoundscapeSettings) -> None:
         """Sort the clips.
 
         Raises:
-            ManifestError: a clip has no label or several.
+            ManifestError: a clip has no label or several, or none has a label that is named.
             ValueError: the settings ask for what there is none of.
         """
-        missing = (settings.events[1] and not materials.clips, settings.distractors[1] and not materials.distractors)
-        if any(missing):
-            raise ValueError("events need clips, and distractors their own; with none of either ask for (0, 0)")
-        self.settings, self.labels, share = settings, _labels(materials), materials.most_skipped
+        for name, wanted, given in (
+            ("clips", settings.events, materials.clips),
+            ("distractors", settings.distractors, materials.distractors),
+        ):
+            if wanted[1] and not given:
+                raise ValueError(
+                    f"{wanted[0]} to {wanted[1]} {name} need a manifest of {name}: name one, or ask for 0 0"
+                )
+        self.materials, self.settings, self.labels = materials, settings, _labels(materials)
+        self.no_room, share = 0, materials.most_skipped
         whole, steady = frozenset(materials.whole), frozenset(materials.steady)
+        if strange := sorted((whole | steady) - {*self.labels}):
+            raise ManifestError(f"no clip is labelled {strange[0]!r}; known: {', '.join(self.labels) or 'none'}")
         others = (materials.backgrounds, materials.distractors)
         self._clips = Clips(materials.clips, self.labels, whole, steady, share) if materials.clips else None
         self._backgrounds, self._distractors = (Clips(m, most_skipped=share) if m else None for m in others)
@@ -181,10 +217,14 @@ class Maker:
         scene.add(self._background(rng), 0, 1.0)
         background, busy = scene.samples.copy(), list[tuple[int, int]]()
         for clips, (least, most) in ((self._clips, settings.events), (self._distractors, settings.distractors)):
-            for _ in range(rng.integers(least, most, endpoint=True) if clips else 0):
-                sound = self._sound(clips, rng) if clips else None
-                start = _free(sound, len(scene.samples), busy, settings.polyphony, rng) if sound else None
-                if sound and start is not None:
+            if clips is None:
+                continue
+            for _ in range(rng.integers(least, most, endpoint=True)):
+                sound = self._sound(clips, rng)
+                start = _free(sound, len(scene.samples), busy, settings.polyphony, rng)
+                if start is None:
+                    self.no_room += 1
+                else:
                     scene.add(sound, start, _gain(sound, background[start:], rng.uniform(*settings.snr_db)))
         scene = scene.part(round(settings.margin_seconds * RATE), round(settings.seconds * RATE))
         scene.scale_to(rng.uniform(*settings.peak_dbfs))
@@ -237,10 +277,13 @@ def _write(path: Path, scene: Scene, heard: Sequence[Heard]) -> None:
     write_annotations(annotation_path(path), heard)
 
 
+def _manifests(materials: Materials) -> Mapping[str, Manifest | None]:
+    return {"clips": materials.clips, "backgrounds": materials.backgrounds, "distractors": materials.distractors}
+
+
 def _resolved(materials: Materials, settings: SoundscapeSettings) -> dict[str, object]:
     """What each soundscape depends on; not how many there are."""
-    manifests = {"clips": materials.clips, "backgrounds": materials.backgrounds, "distractors": materials.distractors}
-    fingerprints = {name: manifest.fingerprint if manifest else None for name, manifest in manifests.items()}
+    fingerprints = {name: one.fingerprint if one else None for name, one in _manifests(materials).items()}
     plain = {name: value for name, value in asdict(settings).items() if name != "count"}
     return {
         "manifests": fingerprints,

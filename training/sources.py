@@ -57,6 +57,10 @@ class Clips:
             self._by_label = [list(self.manifest.entries)]
             return
         self._by_label = [[entry for entry in self.manifest.entries if entry.labels == (name,)] for name in self.labels]
+        if not self.labels:
+            raise ManifestError(
+                f"{self.manifest.root}: no clip has a label; a CSV names one each in the column 'labels'"
+            )
         placed = {entry.id for entries in self._by_label for entry in entries}
         if strange := [entry for entry in self.manifest.entries if entry.id not in placed]:
             told = ", ".join(strange[0].labels) or "none"
@@ -103,7 +107,7 @@ class Clips:
 
     def _skip(self, entry: Entry, error: AudioFileError) -> None:
         self.skipped[entry.id] = str(error)
-        most = int(self.most_skipped * len(self.manifest))
+        most = min(int(self.most_skipped * len(self.manifest)), len(self.manifest) - 1)
         if len(self.skipped) > most:
             told = f"{len(self.skipped)} of {len(self.manifest)} clips cannot be read, at most {most} may be"
             raise ManifestError(f"{told}; the last is {error}") from error

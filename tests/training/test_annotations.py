@@ -89,6 +89,8 @@ def test_labels_may_be_written_as_programs_write_them(tmp_path: Path) -> None:
     assert [event.label for event in one.heard] == ["Dog bark", "Siren"]
     with pytest.raises(ManifestError, match=r"a\.tsv: 'Siren' is no label of the student; known: dog_bark"):
         named([recording], ["Dog bark"])
+    with pytest.raises(ManifestError, match=r"a\.tsv: 'Siren' is no label of the student; it has none: put a head"):
+        named([recording], [])
 
 
 def test_what_overlaps_or_follows_soon_is_one_sound() -> None:

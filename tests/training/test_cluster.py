@@ -229,7 +229,7 @@ def test_missing_clusters_are_told(tmp_path: Path) -> None:
 
 
 def test_dry_run_writes_nothing(tmp_path: Path, embeddings: Embeddings) -> None:
-    plan = plan_clustering(embeddings, range(600), PLAIN, range(600, 700))
+    plan = plan_clustering(embeddings, range(600), tmp_path, PLAIN, range(600, 700))
     assert (plan.rows, plan.assigned, plan.chunk_bytes) == (600, 100, 128 * 16 * 4)
     cluster(embeddings, range(600), tmp_path, PLAIN, range(600, 700))
     assert json.loads((tmp_path / "settings.json").read_text()) == json.loads(json.dumps(plan.resolved))

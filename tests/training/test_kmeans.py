@@ -9,7 +9,7 @@ from training.embeddings import open_embeddings
 from training.errors import ClusterError
 from training.hierarchy import nearest_of_each
 from training.kmeans import FitSettings, fit, nearest
-from training.points import ArrayPoints, EmbeddingPoints, fitted_projection
+from training.points import ArrayPoints, EmbeddingPoints, check_components, fitted_projection
 from training.progress import bar
 
 SIZES = [300, 200, 120, 60, 20]
@@ -57,9 +57,10 @@ def test_projection_keeps_the_directions_of_most_variance(tmp_path: Path) -> Non
     np.testing.assert_array_equal(kept(rows), found(rows))
 
 
-def test_projection_onto_more_components_than_rows_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="4 components need as many rows, there are 3"):
-        fitted_projection(ArrayPoints(random_rows(3, 8)), 4, 0, tmp_path / "projection.npz")
+@pytest.mark.parametrize(("rows", "dim"), [(3, 8), (8, 3)])
+def test_more_components_than_rows_or_dimensions_are_told(rows: int, dim: int) -> None:
+    with pytest.raises(ClusterError, match=f"4 components need as many rows and dimensions, there are {rows} of {dim}"):
+        check_components(4, rows, dim)
 
 
 def test_normalised_rows_have_length_one_and_silence_stays_zero(tmp_path: Path) -> None:

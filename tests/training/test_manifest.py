@@ -64,8 +64,8 @@ def test_root_can_be_another_folder_than_that_of_the_csv(tmp_path: Path) -> None
         ("path\n", "names no audio"),
         ("path\na.wav\na.wav\n", r"a\.wav is listed twice"),
         ("path\na.wav\n../b.wav\n", r"line 3: need a plain path relative .* '\.\./b\.wav'"),
-        ("path\n/elsewhere/b.wav\n", "line 2"),
-        ("path,fold\na.wav,first\n", "line 2: .*'first'"),
+        ("path\n/elsewhere/b.wav\n", "line 2: /elsewhere/b.wav is not below .*: name a root above it"),
+        ("path,fold\na.wav,first\n", r"list\.csv, line 2: expected a whole number or nothing as fold, found 'first'"),
         ("path,fold\n,1\n", "line 2: need a plain path"),
         ('path\n"a.wav', "not a CSV"),
     ],
@@ -102,8 +102,10 @@ def test_fingerprint_is_that_of_the_list_wherever_it_lies(tmp_path: Path) -> Non
 def test_folds_are_chosen(tmp_path: Path) -> None:
     manifest = open_manifest(listed(tmp_path, "path,fold\na.wav,1\nb.wav,2\nc.wav,3\nd.wav,\n"))
     assert ids(manifest.in_folds([1, 3])) == ["a.wav", "c.wav"]
-    with pytest.raises(ManifestError):
-        manifest.in_folds([5])
+    with pytest.raises(ManifestError, match="of folds 5, 6 the manifest names no audio; its folds are 1, 2, 3"):
+        manifest.in_folds([6, 5])
+    with pytest.raises(ManifestError, match="of folds 5 the manifest names no audio; its clips have no folds"):
+        Manifest(tmp_path, (Entry("a.wav"),)).in_folds([5])
 
 
 @pytest.mark.parametrize("name", ["", "/a.wav", "../a.wav", "a/../b.wav", "./a.wav", "a//b.wav"])

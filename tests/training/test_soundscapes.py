@@ -211,13 +211,28 @@ def test_labels_can_be_chosen_and_ordered(tmp_path: Path) -> None:
         {"events": (-1, 2)},
         {"speed": (1.2, 0.8)},
         {"speed": (0.0, 1.0)},
+        {"peak_dbfs": (-3.0, 1.0)},
+        {"snr_db": (float("nan"), 1.0)},
+        {"margin_seconds": -1.0},
+        {"bridge_seconds": float("inf")},
+        {"seconds": float("inf")},
+        {"longest_seconds": -0.5},
+        {"seed": -1},
     ],
 )
-def test_impossible_settings_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="need"):
+def test_impossible_settings_are_refused_in_a_few_words(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="need") as refused:
         replace(SETTINGS, **wrong)
+    assert next(iter(wrong)) in str(refused.value)
+    assert len(str(refused.value)) < 100
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_impossible_share_of_unreadable_clips_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="need a share most_skipped of 0 to 1"):
+        Materials(most_skipped=share)
 
 
 def test_events_need_clips() -> None:
-    with pytest.raises(ValueError, match="events need clips"):
+    with pytest.raises(ValueError, match="2 to 3 clips need a manifest of clips"):
         Maker(Materials(), SETTINGS)

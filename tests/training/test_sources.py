@@ -161,6 +161,12 @@ def test_labels_and_clips_must_fit(tmp_path: Path, labels: tuple[str, ...], said
         Clips(clips(tmp_path), labels)
 
 
+def test_clips_without_any_label_are_told_as_such(tmp_path: Path) -> None:
+    bare = Manifest(tmp_path, tuple(Entry(entry.id) for entry in clips(tmp_path).entries))
+    with pytest.raises(ManifestError, match="no clip has a label; a CSV names one each in the column 'labels'"):
+        Clips(bare, ())
+
+
 def test_clip_with_two_labels_is_refused(tmp_path: Path) -> None:
     entries = (*clips(tmp_path).entries, Entry("both.wav", LABELS))
     with pytest.raises(ManifestError, match=r"both\.wav: expected one label of Chirp, Rain, found Chirp, Rain"):

@@ -9,8 +9,11 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from ssondo_stream.bundle import SPEC_FILE, list_bundles
 from ssondo_stream.errors import StreamError
+from training.embedding_store import INDEX_FILE
 from training.learner import STUDENT_FILE
 from training.teacher import Teacher
 from training.teachers.bundled import BundledTeacher
@@ -35,8 +38,10 @@ def load_teacher(name: str, checkpoint: str | Path | None = None, device: str = 
         device: that it runs on.
 
     Raises:
-        TeacherError: there is no such teacher, its checkpoint cannot be used, or it is not what a teacher must be.
+        TeacherError: there is no such teacher or device, its checkpoint cannot be used, or it is not what a teacher
+            must be.
     """
+    _check_device(device)
     if "," in name:
         if checkpoint is not None:
             raise TeacherError(f"an ensemble takes no checkpoint: leave out {checkpoint}")
@@ -52,10 +57,23 @@ def load_teacher(name: str, checkpoint: str | Path | None = None, device: str = 
         return _trained(name, path, device)
     if ":" in name:
         return _made(name, path, device)
+    if (Path(name) / INDEX_FILE).is_file() or any(Path(name).glob("*.npz")):
+        raise TeacherError(
+            f"{name}: holds embeddings, so there is nothing to extract: give the folder to `cluster`, and to `distill` "
+            "with --embeddings"
+        )
     raise TeacherError(
         f"no teacher {name!r}: expected one of {', '.join(FAMILIES)}, the folder of a bundle, a shipped bundle "
         f"({', '.join(list_bundles())}), the folder of a finished training, or module:factory"
     )
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without the device
+        told = str(error).partition("\n")[0]
+        raise TeacherError(f"device {device!r}: {told}; expected cpu, or cuda where there is a GPU") from error
 
 
 def _bundle(name: str, checkpoint: Path | None, device: str) -> Teacher:
