@@ -4,6 +4,7 @@ Libraries are imported by the commands that need them, so that `--help` and a wr
 """
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -36,15 +37,19 @@ for _command in (
 ):
     app.command()(_command)
 
+_STOPPED = 128 + signal.SIGINT  # what typer makes of an interruption
+
 
 def main() -> NoReturn:
-    """Run the command line. Exit codes: 0 done, 2 bad usage or recipe, 1 anything else."""
+    """Run the command line. Exit codes: 0 done, 2 bad usage or recipe, 130 stopped from without, 1 anything else."""
     try:
         app()
     except (TrainingError, StreamError) as error:
         _fail(error)
-    except KeyboardInterrupt:
-        _fail(TrainingError("stopped; the same command goes on after what is finished"))
+    except SystemExit as ended:
+        if ended.code == _STOPPED:
+            typer.echo("ssondo-train: stopped; the same command goes on after what is finished", err=True)
+        raise
     except BrokenPipeError:
         # whoever read the output has gone; the interpreter must not try to flush again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

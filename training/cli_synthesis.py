@@ -1,12 +1,13 @@
 """The command that makes annotated soundscapes: `synthesis`."""
 # ruff: noqa: PLC0415  # libraries are imported by the commands that need them
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training.cli_parts import DryRun, Out, Quiet, made, opened, tell
+from training.cli_parts import DryRun, Out, Quiet, made, numbers, opened, tell
 from training.tables import RecipeError
 
 if TYPE_CHECKING:
@@ -19,16 +20,14 @@ def synthesis(
     clips: Annotated[
         Path | None, typer.Option("--clips", metavar="MANIFEST", help="One label each; none for negatives.")
     ] = None,
-    backgrounds: Annotated[
-        Path | None, typer.Option("--backgrounds", metavar="MANIFEST", help="All of it; else made up.")
-    ] = None,
+    backgrounds: Annotated[Path | None, typer.Option("--backgrounds", metavar="MANIFEST", help="Else made up.")] = None,
     distractors: Annotated[
-        Path | None, typer.Option("--distractors", metavar="MANIFEST", help="All of it: not to be found.")
+        Path | None, typer.Option("--distractors", metavar="MANIFEST", help="Not to be found.")
     ] = None,
     root: Annotated[
         Path | None, typer.Option("--root", metavar="DIR", help="What paths are relative to in the CSV of --clips.")
     ] = None,
-    folds: Annotated[str, typer.Option("--folds", metavar="1,2,3", help="Only the --clips of these folds.")] = "",
+    folds: Annotated[str, typer.Option("--folds", metavar="1,2,3", help="Only of these folds, or of none.")] = "",
     whole: Annotated[
         str, typer.Option("--whole", metavar="LABEL,LABEL", help="Whose pauses belong to them, as an alarm's.")
     ] = "",
@@ -74,8 +73,8 @@ def synthesis(
     materials = made(
         Materials,
         _labelled(clips, root, folds),
-        opened(backgrounds) if backgrounds else None,
-        opened(distractors) if distractors else None,
+        _not_of_others(backgrounds, folds),
+        _not_of_others(distractors, folds),
         whole=_names(whole),
         steady=_names(steady),
         most_skipped=max_skipped,
@@ -95,6 +94,14 @@ def _labelled(clips: Path | None, root: Path | None, folds: str) -> "Manifest | 
     if root or folds:
         raise RecipeError("--root and --folds are of --clips: name a manifest of them")
     return None
+
+
+def _not_of_others(path: Path | None, folds: str) -> "Manifest | None":
+    """All of a manifest but what it says is of other folds, so that nothing of theirs leaks in."""
+    found, wanted = opened(path) if path else None, numbers("--folds", folds)
+    if not found or not wanted:
+        return found
+    return replace(found, entries=tuple(entry for entry in found.entries if entry.fold in (None, *wanted)))
 
 
 def _names(text: str) -> tuple[str, ...]:
