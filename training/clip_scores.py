@@ -1,7 +1,9 @@
 """What a student says of whole clips, each one as a window of its own, and the figures of that."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from training.errors import AudioFileError, ManifestError
 from training.estimates import RESAMPLES, Estimate
 from training.manifest import Entry, Manifest, Skipped
 from training.progress import bar
+from training.skipping import Skipping
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +26,14 @@ class ClipScores:
     Attributes:
         entries: those that could be read.
         scores: [clips, labels] of the student, 0 to 1.
-        skipped: those that could not.
     """
 
     entries: tuple[Entry, ...]
     scores: NDArray[np.float32]
-    skipped: tuple[Skipped, ...] = ()
 
 
 def score_clips(
-    student: Student, manifest: Manifest, *, most_skipped: float = 0.05, progress: bool = True
+    student: Student, manifest: Manifest, skipping: Skipping | None = None, *, progress: bool = True
 ) -> ClipScores:
     """Run a student on the first window's length of each clip; shorter ones are followed by silence, as in training.
 
@@ -41,31 +42,49 @@ def score_clips(
     Args:
         student: loaded.
         manifest: of clips.
-        most_skipped: share of the clips that may be unreadable.
+        skipping: takes those that cannot be read.
         progress: whether a bar is shown.
 
     Raises:
         ManifestError: too many clips cannot be read.
     """
-    spec, entries, scores, skipped = student.spec, list[Entry](), list[NDArray[np.float32]](), list[Skipped]()
-    seconds = spec.mel.samples_for(spec.window_frames) / spec.mel.sample_rate
-    shown = bar("clips", len(manifest), unit="clip", shown=progress)
-    for entry in manifest.entries:
-        try:
-            clip = read_clip(manifest.path(entry), spec.mel.sample_rate, seconds)
-        except AudioFileError as error:
-            skipped.append(Skipped(entry.id, str(error)))
-            if len(skipped) > most_skipped * len(manifest):
-                raise ManifestError(
-                    f"{len(skipped)} of {len(manifest)} clips cannot be read; the last is {error}"
-                ) from error
-        else:
-            logits = student.stream().push(log_mel(clip.samples, spec.mel))[-1].logits
-            scores.append(activate(logits.mean(axis=0, keepdims=True), spec.activation)[0])
-            entries.append(entry)
-        shown.update()
-    shown.close()
-    return ClipScores(tuple(entries), np.stack(scores), tuple(skipped))
+    skipping, entries, scores = skipping or Skipping(), list[Entry](), list[NDArray[np.float32]]()
+    with closing(bar("clips", len(manifest), unit="clip", shown=progress)) as shown:
+        for entry in manifest.entries:
+            try:
+                scores.append(_clip_scores(student, manifest.path(entry)))
+            except AudioFileError as error:
+                skipping.add("clips", len(manifest), Skipped(entry.id, str(error)))
+            else:
+                entries.append(entry)
+            shown.update()
+    return ClipScores(tuple(entries), np.stack(scores))
+
+
+def check_clips(manifest: Manifest, labels: Sequence[str]) -> None:
+    """Refuse clips that a student cannot be measured on.
+
+    Args:
+        manifest: of clips.
+        labels: that the student knows.
+
+    Raises:
+        ManifestError: no clip has a label, or one has what the student does not know.
+    """
+    if not any(entry.labels for entry in manifest.entries):
+        raise ManifestError(
+            f"{manifest.root}: no clip has a label to be measured against; name a CSV with the columns path and labels"
+        )
+    _refuse_strange(manifest.entries, labels)
+
+
+def _clip_scores(student: Student, path: Path) -> NDArray[np.float32]:
+    """Scores [labels] of a clip."""
+    spec = student.spec
+    clip = read_clip(path, spec.mel.sample_rate, spec.mel.samples_for(spec.window_frames) / spec.mel.sample_rate)
+    logits = student.stream().push(log_mel(clip.samples, spec.mel))[-1].logits
+    scores: NDArray[np.float32] = activate(logits.mean(axis=0, keepdims=True), spec.activation)[0]
+    return scores
 
 
 def clip_figures(scored: ClipScores, labels: Sequence[str], *, resamples: int = RESAMPLES) -> dict[str, Estimate]:
@@ -82,9 +101,7 @@ def clip_figures(scored: ClipScores, labels: Sequence[str], *, resamples: int = 
     Raises:
         ManifestError: a clip is labelled with what the student does not know.
     """
-    for entry in scored.entries:
-        if strange := set(entry.labels) - set(labels):
-            raise ManifestError(f"{entry.id}: the student has no label {min(strange)!r}")
+    _refuse_strange(scored.entries, labels)
     heard = [i for i, name in enumerate(labels) if any(name in entry.labels for entry in scored.entries)]
     truth = np.array([[labels[i] in entry.labels for i in heard] for entry in scored.entries], np.bool_)
     folds = np.array([entry.fold or 0 for entry in scored.entries])
@@ -94,3 +111,9 @@ def clip_figures(scored: ClipScores, labels: Sequence[str], *, resamples: int = 
     found = ranking(scores, truth, folds=folds, resamples=resamples)
     figures["macro average precision"] = found.macro
     return figures | {f"average precision, {labels[i]}": of for i, of in zip(heard, found.labels, strict=True)}
+
+
+def _refuse_strange(entries: Sequence[Entry], labels: Sequence[str]) -> None:
+    for entry in entries:
+        if strange := set(entry.labels) - set(labels):
+            raise ManifestError(f"{entry.id}: the student has no label {min(strange)!r}; known: {', '.join(labels)}")

@@ -19,6 +19,7 @@ from training.errors import TrainingError
 from training.estimates import Estimate
 from training.files import locked, make_folder, remember, write_file
 from training.progress import bar
+from training.recordings import audio_sha256
 from training.report import Evaluation
 from training.stream_metrics import MetricSettings, measure
 from training.stream_scores import Recording, StreamScores, StreamSettings, score_file, with_verdicts
@@ -55,7 +56,7 @@ def score_recordings(
 
     Raises:
         SettingsError: the folder holds scores of another student, other settings or other recordings.
-        AudioFileError: a recording cannot be streamed.
+        AudioFileError: a recording cannot be read, or not be streamed.
         StorageError: scores cannot be written.
     """
     settings = settings or StreamSettings()
@@ -144,11 +145,11 @@ def read_scores(path: Path) -> StreamScores:
 
 
 def _resolved(student: Student, recordings: Sequence[Annotated], settings: StreamSettings) -> dict[str, object]:
-    """What the scores depend on; a recording is known by its name and size."""
-    sizes = [recording.audio.stat().st_size if recording.audio.exists() else 0 for recording in recordings]
+    """What the scores depend on."""
     return {
         "student": student.spec.name,
         "network_sha256": student.spec.network_sha256,
-        "settings": asdict(settings),
-        "recordings": [[r.audio.name, size] for r, size in zip(recordings, sizes, strict=True)],
+        **asdict(settings),
+        "recordings": len(recordings),
+        "recordings_sha256": audio_sha256(recordings),
     }

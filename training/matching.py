@@ -3,6 +3,7 @@
 The definition is that of the package sed_eval, Mesaros et al. 2016, "Metrics for polyphonic sound event detection".
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,8 +29,10 @@ class Collar:
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        if min(self.onset, self.offset or 0.0, self.share) < 0:
-            raise ValueError(f"collars must not be negative, got {self}")
+        if not all(0 <= value < math.inf for value in (self.onset, self.offset or 0.0, self.share)):
+            raise ValueError(
+                f"need collars that are not negative, got onset={self.onset} offset={self.offset} share={self.share}"
+            )
 
 
 EVENT = Collar()

@@ -6,19 +6,24 @@ chosen on folds within those that it is fitted on, so that the tested fold has n
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from training.clip_metrics import accuracy, accuracy_estimate, best_threshold, macro_average_precision, ranking
 from training.estimates import RESAMPLES, Estimate
 from training.probe_data import ProbeData, ProbeError, Task
 from training.probe_fit import Recipe, fit, head_loss, head_scores
 from training.probe_head import Probe
+from training.progress import bar
 
-GRID = tuple(Recipe(strength=strength) for strength in (1e-3, 1e-2, 1e-1, 1.0))
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+GRID = tuple(Recipe(strength=strength) for strength in STRENGTHS)
+_SEEDS = 2**63
 FIGURE_NAMES: dict[Task, str] = {"single": "accuracy", "multi": "macro average precision"}
 Scores = NDArray[np.float32]
 
@@ -45,6 +50,10 @@ class ProbeSettings:
     def __post_init__(self) -> None:
         if not self.grid or self.tested == ():
             raise ValueError("need a recipe or more, and a tested fold or more")
+        if self.tested and len(set(self.tested)) < len(self.tested):
+            raise ValueError(f"need each tested fold once, got {self.tested}")
+        if not 0 <= self.seed < _SEEDS:
+            raise ValueError(f"need a seed >= 0 and below 2^63, got {self.seed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +117,30 @@ class ProbeResult:
         return [result.figure.value for result in self.folds if not math.isnan(result.figure.value)]
 
 
-def probe(data: ProbeData, settings: ProbeSettings | None = None) -> ProbeResult:
+def probe(data: ProbeData, settings: ProbeSettings | None = None, *, progress: bool = False) -> ProbeResult:
     """Fit heads on some folds, test them on others, and fit one to keep.
 
     Args:
         data: embeddings, what is heard, and folds.
         settings: how.
+        progress: whether a bar of the heads is shown.
 
     Raises:
         ProbeError: there are too few folds to choose and to test, or a clip does not fit the task.
     """
     settings = settings or ProbeSettings()
-    data.check(settings.task)
-    splits = _splits(data, settings)
+    splits = check_probe(data, settings)
     scores = np.full(data.targets.shape, np.nan, np.float32)
     results = []
-    for fold, fitted_on in splits:
-        tested, fitted = data.folds == fold, data.where(fitted_on)
-        recipe = choose_recipe(fitted, settings)
-        scores[tested] = head_scores(
-            fit(fitted, settings.task, recipe, settings.seed), data.embeddings[tested], settings.task
-        )
-        results.append(FoldResult(fold, int(tested.sum()), recipe, _estimate(scores, data, tested, settings)))
-    kept = data if settings.tested is None else data.where(splits[0][1])
-    recipe = choose_recipe(kept, settings)
-    head = fit(kept, settings.task, recipe, settings.seed)
+    with closing(bar("probe", len(splits) + 1, unit="head", shown=progress)) as shown:
+        for fold, fitted_on in splits:
+            tested = data.folds == fold
+            recipe, head = _fitted(data.where(fitted_on), settings)
+            scores[tested] = head_scores(head, data.embeddings[tested], settings.task)
+            results.append(FoldResult(fold, int(tested.sum()), recipe, _estimate(scores, data, tested, settings)))
+            shown.update()
+        recipe, head = _fitted(data if settings.tested is None else data.where(splits[0][1]), settings)
+        shown.update()
     tested = np.isin(data.folds, [fold for fold, _ in splits])
     thresholds = tuple(best_threshold(scores[tested, i], data.targets[tested, i]) for i in range(len(data.labels)))
     return ProbeResult(
@@ -143,6 +151,19 @@ def probe(data: ProbeData, settings: ProbeSettings | None = None) -> ProbeResult
         _ranked(scores, data, tested, settings),
         scores,
     )
+
+
+def check_probe(data: ProbeData, settings: ProbeSettings) -> list[tuple[int, NDArray[np.bool_]]]:
+    """Each tested fold with the rows [clips] that its head is fitted on.
+
+    Raises:
+        ProbeError: as `probe` does, before anything is fitted.
+    """
+    data.check(settings.task)
+    splits = _splits(data, settings)
+    for _, fitted_on in splits:
+        _check_choice(np.unique(data.folds[fitted_on]), settings)
+    return splits
 
 
 def choose_recipe(data: ProbeData, settings: ProbeSettings) -> Recipe:
@@ -156,13 +177,23 @@ def choose_recipe(data: ProbeData, settings: ProbeSettings) -> Recipe:
     if len(settings.grid) == 1:
         return settings.grid[0]
     folds = np.unique(data.folds)
-    if len(folds) < 2:
-        raise ProbeError(
-            f"{len(settings.grid)} recipes cannot be compared on fold {folds[0]} alone: give two folds or more to fit "
-            "on, or a single recipe"
-        )
+    _check_choice(folds, settings)
     worth = [_inner(data, folds, recipe, settings) for recipe in settings.grid]
     return settings.grid[max(range(len(worth)), key=lambda i: worth[i])]
+
+
+def _fitted(data: ProbeData, settings: ProbeSettings) -> tuple[Recipe, nn.Module]:
+    """A head by the recipe that is chosen on the same clips."""
+    recipe = choose_recipe(data, settings)
+    return recipe, fit(data, settings.task, recipe, settings.seed)
+
+
+def _check_choice(folds: NDArray[np.int64], settings: ProbeSettings) -> None:
+    if len(settings.grid) > 1 and len(folds) < 2:
+        raise ProbeError(
+            f"{len(settings.grid)} recipes cannot be compared on fold {folds[0]} alone: give two folds or more to fit "
+            "on, or a single one of --strengths"
+        )
 
 
 def _inner(data: ProbeData, folds: NDArray[np.int64], recipe: Recipe, settings: ProbeSettings) -> tuple[float, float]:
@@ -178,7 +209,6 @@ def _inner(data: ProbeData, folds: NDArray[np.int64], recipe: Recipe, settings: 
 
 
 def _splits(data: ProbeData, settings: ProbeSettings) -> list[tuple[int, NDArray[np.bool_]]]:
-    """Each tested fold with the rows that its head is fitted on."""
     folds = [int(fold) for fold in np.unique(data.folds)]
     tested: Sequence[int] = folds if settings.tested is None else settings.tested
     if absent := sorted(set(tested) - set(folds)):

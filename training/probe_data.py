@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from training.embeddings import Embeddings, rows_of
 from training.errors import TrainingError
-from training.manifest import Entry, Manifest
+from training.manifest import Entry, Manifest, Skipped
 
 Task = Literal["single", "multi"]
 """One label a clip and a softmax, or any number of them and a sigmoid for each."""
@@ -32,6 +32,7 @@ class ProbeData:
         targets: [clips, labels] what is heard.
         folds: [clips].
         labels: names, in the order of the targets.
+        ids: names of the clips, if they are known.
 
     Raises:
         ProbeError: there is nothing to learn from, or the shapes do not fit.
@@ -41,6 +42,7 @@ class ProbeData:
     targets: NDArray[np.bool_]
     folds: NDArray[np.int64]
     labels: tuple[str, ...]
+    ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         clips, shapes = len(self.embeddings), (self.embeddings.shape, self.targets.shape, self.folds.shape)
@@ -49,7 +51,11 @@ class ProbeData:
                 f"need embeddings [clips, dim], targets [clips, {len(self.labels)}] and folds [clips], got {shapes}"
             )
         if not clips or not self.embeddings.shape[1] or not self.labels:
-            raise ProbeError(f"nothing to learn from: {clips} clips, {len(self.labels)} labels")
+            dim = self.embeddings.shape[1]
+            raise ProbeError(
+                f"nothing to learn from: {clips} clips, {len(self.labels)} labels, embeddings of {dim}; "
+                "need one or more of each"
+            )
         if not np.isfinite(self.embeddings).all():
             raise ProbeError("embeddings hold NaN or infinity")
 
@@ -58,7 +64,8 @@ class ProbeData:
 
     def where(self, rows: NDArray[np.bool_]) -> "ProbeData":
         """The clips of these rows."""
-        return ProbeData(self.embeddings[rows], self.targets[rows], self.folds[rows], self.labels)
+        ids = tuple(name for name, taken in zip(self.ids, rows, strict=True) if taken) if self.ids else ()
+        return ProbeData(self.embeddings[rows], self.targets[rows], self.folds[rows], self.labels, ids)
 
     def check(self, task: Task) -> None:
         """Refuse clips that do not fit a task.
@@ -71,7 +78,10 @@ class ProbeData:
         counts = self.targets.sum(axis=1)
         if task == "single" and (counts != 1).any():
             row = int(np.flatnonzero(counts != 1)[0])
-            raise ProbeError(f"clip {row} has {counts[row]} labels; task 'single' needs one a clip, 'multi' takes any")
+            name = self.ids[row] if self.ids else f"clip {row}"
+            raise ProbeError(
+                f"{name}: has {counts[row]} labels; task 'single' needs one a clip, --task multi takes any number"
+            )
 
 
 def probe_data(
@@ -86,21 +96,42 @@ def probe_data(
         skip_missing: leave out clips without an embedding, such as those that the extraction skipped.
 
     Raises:
-        ProbeError: a clip has no fold, or a label that is not among those wanted.
+        ProbeError: no clip has a label, or one has no fold, or a label that is not among those wanted.
         EmbeddingsError: a clip has no embedding, or one that is not finite.
     """
     entries = _with_rows(embeddings, manifest) if skip_missing else list(manifest.entries)
+    if not any(entry.labels for entry in entries):
+        raise ProbeError(f"none of {len(entries)} clips has a label; a probe needs a CSV with path, labels and fold")
     names = tuple(labels) if labels is not None else tuple(sorted({name for e in entries for name in e.labels}))
     place = {name: i for i, name in enumerate(names)}
     targets, folds = np.zeros((len(entries), len(names)), np.bool_), np.zeros(len(entries), np.int64)
     for row, entry in enumerate(entries):
         if entry.fold is None:
-            raise ProbeError(f"{entry.id}: has no fold; a probe's figures come from folds that it has not seen")
+            raise ProbeError(
+                f"{entry.id}: has no fold; a probe's figures come from folds that it has not seen, so each needs one"
+            )
         if strange := [name for name in entry.labels if name not in place]:
             raise ProbeError(f"{entry.id}: label {strange[0]!r} is not among the {len(names)} wanted")
         folds[row] = entry.fold
         targets[row, [place[name] for name in entry.labels]] = True
-    return ProbeData(embeddings.rows(rows_of(embeddings, [entry.id for entry in entries])), targets, folds, names)
+    ids = tuple(entry.id for entry in entries)
+    return ProbeData(embeddings.rows(rows_of(embeddings, ids)), targets, folds, names, ids)
+
+
+def without_embedding(embeddings: Embeddings, manifest: Manifest) -> list[Skipped]:
+    """The clips that `skip_missing` leaves out.
+
+    Raises:
+        ProbeError: all of them.
+    """
+    there = {entry.id for entry in _with_rows(embeddings, manifest)}
+    if not there:
+        stored = repr(embeddings.ids[0]) if len(embeddings) else "none"
+        raise ProbeError(
+            f"no clip of the manifest has an embedding: it names {manifest.entries[0].id!r}, stored is {stored}; "
+            "paths must be those that extract was given, relative to the same --root"
+        )
+    return [Skipped(entry.id, "has no embedding") for entry in manifest.entries if entry.id not in there]
 
 
 def _with_rows(embeddings: Embeddings, manifest: Manifest) -> list[Entry]:

@@ -4,6 +4,7 @@ Embeddings are standardised by the clips that it is fitted on, and the standardi
 so that the head takes embeddings as they are.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,9 +42,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch, *self.hidden_sizes) < 1:
-            raise ValueError(f"need epochs, batch and hidden sizes >= 1, got {self}")
-        if self.strength < 0 or self.learning_rate <= 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"need strength >= 0, learning_rate > 0 and 0 <= dropout < 1, got {self}")
+            raise ValueError(
+                f"need epochs, batch and hidden sizes >= 1, got {self.epochs}, {self.batch} and {self.hidden_sizes}"
+            )
+        if not 0 <= self.strength < math.inf or not 0 < self.learning_rate < math.inf or not 0 <= self.dropout < 1:
+            raise ValueError(
+                "need strength >= 0, learning_rate > 0 and 0 <= dropout < 1, "
+                f"got {self.strength}, {self.learning_rate} and {self.dropout}"
+            )
 
 
 def fit(data: ProbeData, task: Task, recipe: Recipe, seed: int = 0) -> nn.Module:

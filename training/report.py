@@ -10,6 +10,7 @@ from pathlib import Path
 
 from training.estimates import Estimate, Rate
 from training.files import make_folder, write_json, write_text
+from training.matching import Collar
 from training.report_plot import Curves, draw
 from training.report_values import finite, point_values, stream_values
 from training.stream_figures import StreamFigures, middle
@@ -86,7 +87,7 @@ def as_json(evaluation: Evaluation) -> dict[str, object]:
 def _overall(figures: StreamFigures) -> list[str]:
     outcome = figures.outcome
     rows = [
-        ("event F1, onset 0.5 s and offset 50 %", _between(figures.event_f1)),
+        (f"event F1, {_within(figures.collar)}", _between(figures.event_f1)),
         ("the same, mean over labels", _number(figures.macro_f1)),
         ("event F1, onset alone", _between(figures.onset_f1)),
         ("sounds overlapped", f"{_number(outcome.recall)} of {outcome.events.real}"),
@@ -97,6 +98,10 @@ def _overall(figures: StreamFigures) -> list[str]:
         ("withdrawn starts per hour, all labels", _rate(figures.false_starts)),
     ]
     return _table(("streams", f"{figures.hours:.2f} h, {figures.negative_hours:.2f} h of it negatives"), rows)
+
+
+def _within(collar: Collar) -> str:
+    return f"onset {collar.onset:g} s and offset {100 * collar.share:g} %"
 
 
 def _by_label(figures: StreamFigures) -> list[str]:
@@ -117,7 +122,7 @@ def _by_label(figures: StreamFigures) -> list[str]:
                 str(outcome.events.real),
                 _number(middle(outcome.onset_errors)),
                 _number(middle(outcome.latencies)),
-                _rate(of.quiet),
+                _rate(of.quiet.false_alarms),
                 *(_number(of.scores[name]) for name in scenarios),
             )
         )

@@ -65,9 +65,9 @@ def _label(of: LabelFigures) -> dict[str, object]:
         "sounds": outcome.events.real,
         "reported": outcome.events.reported,
         **finite(numbers),
-        "false_alarms": _told_rate(of.quiet),
+        "false_alarms": _told_rate(of.quiet.false_alarms),
         "false_alarms_everywhere": _told_rate(outcome.false_alarms),
-        "false_starts": _told_rate(of.negatives.false_starts),
+        "false_starts": _told_rate(of.quiet.false_starts),
     }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ssondo_stream.bundle import Label
 from training.estimates import Estimate, Rate
-from training.matching import Counts
+from training.matching import EVENT, Collar, Counts
 
 _NO_EVENTS, _NEVER = Counts(), Rate(0, 0.0)
 
@@ -78,9 +78,9 @@ class LabelFigures:
     scores: Mapping[str, float]
 
     @property
-    def quiet(self) -> Rate:
-        """False alarms on negatives, or on everything where there are none."""
-        return self.negatives.false_alarms if self.negatives.false_alarms.hours else self.outcome.false_alarms
+    def quiet(self) -> Outcome:
+        """On negatives, or on everything where there are none: what rates are of."""
+        return self.negatives if self.negatives.false_alarms.hours else self.outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,7 @@ class StreamFigures:
         hours, negative_hours: length of all recordings, and of those in which nothing is annotated.
         event_f1, onset_f1: over all labels' events together, with intervals over recordings.
         scores: of each scenario of the detection score.
+        collar: of `event_f1`.
     """
 
     labels: tuple[LabelFigures, ...]
@@ -100,6 +101,7 @@ class StreamFigures:
     event_f1: Estimate
     onset_f1: Estimate
     scores: Mapping[str, float]
+    collar: Collar = EVENT
 
     @property
     def outcome(self) -> Outcome:
@@ -124,7 +126,7 @@ class StreamFigures:
 
     @property
     def false_alarms(self) -> Rate:
-        """Of any label, in hours of recordings in which nothing is annotated."""
+        """Of any label, in hours of recordings in which nothing is annotated, or of all where there are none such."""
         return self._alarms(lambda outcome: outcome.false_alarms)
 
     @property
@@ -133,7 +135,7 @@ class StreamFigures:
         return self._alarms(lambda outcome: outcome.false_starts)
 
     def _alarms(self, rate: Callable[[Outcome], Rate]) -> Rate:
-        return Rate(sum(rate(figures.negatives).count for figures in self.labels), self.negative_hours)
+        return Rate(sum(rate(figures.quiet).count for figures in self.labels), self.negative_hours or self.hours)
 
 
 def summed(outcomes: Iterable[Outcome]) -> Outcome:

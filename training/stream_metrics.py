@@ -42,6 +42,12 @@ class MetricSettings:
     early_windows: int = 1
     resamples: int = RESAMPLES
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.bridge_seconds < math.inf or self.early_windows < 1:
+            raise ValueError(
+                f"need pauses of >= 0 s to bridge and windows >= 1, got {self.bridge_seconds} and {self.early_windows}"
+            )
+
 
 def measure(
     recordings: Sequence[Recording], rules: Sequence[Label], settings: MetricSettings | None = None
@@ -79,6 +85,7 @@ def measure(
         event_f1=_f1(outcomes, lambda one: one.events, settings.resamples),
         onset_f1=_f1(outcomes, lambda one: one.onsets, settings.resamples),
         scores={name: psds_of(rocs[name], way) for name, way in settings.scenarios},
+        collar=settings.event,
     )
 
 

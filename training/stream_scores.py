@@ -4,6 +4,7 @@ They are kept in a form from which events, and the moments at which they would h
 thresholds without running the student again.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -40,8 +41,12 @@ class StreamSettings:
     block_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        if min(self.hop_columns, self.early_windows) < 1 or min(self.settle_seconds, self.block_seconds) <= 0:
-            raise ValueError(f"need hops and windows >= 1 and durations > 0, got {self}")
+        if min(self.hop_columns, self.early_windows) < 1:
+            raise ValueError(f"need hops and windows >= 1, got {self.hop_columns} and {self.early_windows}")
+        if not all(0 < seconds < math.inf for seconds in (self.settle_seconds, self.block_seconds)):
+            raise ValueError(
+                f"need durations > 0, got {self.settle_seconds} s to settle, {self.block_seconds} s a block"
+            )
 
 
 @dataclass(frozen=True, slots=True)

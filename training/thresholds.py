@@ -3,9 +3,11 @@
 What is chosen fits the recordings that it is chosen on; measure it on others.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from training.stream_figures import Outcome, summed
 from training.stream_metrics import MetricSettings, outcome, settled_outcomes
 from training.stream_scores import Recording
 
+Preference = Literal["f1", "f1+recall"]
 THRESHOLDS = (*(round(0.02 * i, 2) for i in range(5, 50)), 0.99, 0.995, 1.0)
 CONFIRMS = (0.0, 0.02, 0.05, *(round(0.1 * i, 1) for i in range(1, 10)), 0.95, 0.98)
 EARLY_SHARES = (0.125, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the way from the settled threshold to 1: early ones are stricter
@@ -94,6 +97,10 @@ def event_f1_and_recall(outcome: Outcome) -> float:
     return (event_f1(outcome) + outcome.recall) / 2 if outcome.events.real else 0.0
 
 
+WORTHS: dict[Preference, Callable[[Outcome], float]] = {"f1": event_f1, "f1+recall": event_f1_and_recall}
+"""What thresholds can be chosen for."""
+
+
 def choose_thresholds(
     curves: Sequence[Sequence[OperatingPoint]],
     per_hour: float,
@@ -166,6 +173,7 @@ def allocate(counts: Sequence[Sequence[int]], worths: Sequence[Sequence[float]],
     Raises:
         BudgetError: no candidates have so small a sum.
     """
+    most = min(most, sum(max(count) for count in counts))  # more could not be spent
     best, taken = np.zeros(most + 1), []
     for count, worth in zip(counts, worths, strict=True):
         totals = np.stack([_shifted(best, n) + value - _LEAST * n for n, value in zip(count, worth, strict=True)])
@@ -173,7 +181,10 @@ def allocate(counts: Sequence[Sequence[int]], worths: Sequence[Sequence[float]],
         taken.append([_middle(column) for column in totals.T])
     if not np.isfinite(best[-1]):
         least = sum(min(count) for count in counts)
-        raise BudgetError(f"at most {most} false alarms are allowed in these recordings, the strictest give {least}")
+        raise BudgetError(
+            f"at most {most} false alarms are allowed in these recordings, the strictest give {least}: "
+            "allow more an hour, or choose on more recordings"
+        )
     chosen, left = [], most
     for count, pick in zip(reversed(counts), reversed(taken), strict=True):
         chosen.append(pick[left])
@@ -181,9 +192,18 @@ def allocate(counts: Sequence[Sequence[int]], worths: Sequence[Sequence[float]],
     return chosen[::-1]
 
 
+def check_budget(per_hour: float) -> None:
+    """Refuse what is no budget of false alarms an hour.
+
+    Raises:
+        ValueError: it is negative, infinite, or no number.
+    """
+    if not 0 <= per_hour < math.inf:
+        raise ValueError(f"need a budget of false alarms an hour >= 0, got {per_hour}")
+
+
 def _allowed(per_hour: float, hours: float) -> int:
-    if per_hour < 0:
-        raise ValueError(f"need a budget >= 0, got {per_hour}")
+    check_budget(per_hour)
     return int(per_hour * hours + 1e-9)
 
 

@@ -5,9 +5,10 @@ import pytest
 import soundfile
 
 from tests.training.parts_streams import RATE, Fickle
-from training.clip_scores import ClipScores, clip_figures, score_clips
+from training.clip_scores import ClipScores, check_clips, clip_figures, score_clips
 from training.errors import ManifestError
 from training.manifest import Entry, Manifest
+from training.skipping import Skipping
 
 LEVELS = {"loud0.wav": 0.5, "loud1.wav": 0.3, "quiet0.wav": 1e-4, "quiet1.wav": 1e-3}
 
@@ -47,10 +48,11 @@ def test_long_clip_is_heard_for_one_window(tmp_path: Path) -> None:
 def test_unreadable_clips_are_listed_or_too_many(tmp_path: Path) -> None:
     manifest = clips(tmp_path)
     (tmp_path / "loud0.wav").write_text("no audio")
-    found = score_clips(Fickle(), manifest, most_skipped=0.25, progress=False)
-    assert [skipped.id for skipped in found.skipped] == ["loud0.wav"]
+    skipping = Skipping(0.25)
+    found = score_clips(Fickle(), manifest, skipping, progress=False)
+    assert [skipped.id for skipped in skipping.found] == ["loud0.wav"]
     assert len(found.entries) == len(found.scores) == 3
-    with pytest.raises(ManifestError, match=r"1 of 4 clips cannot be read; the last is .*loud0\.wav"):
+    with pytest.raises(ManifestError, match=r"1 of 4 clips cannot be used, .*; the last: loud0\.wav: .* as audio"):
         score_clips(Fickle(), manifest, progress=False)
 
 
@@ -72,3 +74,13 @@ def test_clips_with_several_labels_have_no_accuracy() -> None:
 def test_label_that_the_student_does_not_know_is_refused() -> None:
     with pytest.raises(ManifestError, match=r"0\.wav: the student has no label 'Owl'"):
         clip_figures(scored(("Owl",)), ["Bark", "Rain", "Siren"])
+
+
+def test_clips_that_nothing_can_be_measured_on_are_refused_before_they_are_heard() -> None:
+    for clip, said in (
+        (Entry("a.wav"), "no clip has a label"),
+        (Entry("a.wav", ("Owl",)), "no label 'Owl'; known: Bark"),
+    ):
+        with pytest.raises(ManifestError, match=said):
+            check_clips(Manifest(Path("none"), (clip,)), ["Bark"])
+    check_clips(Manifest(Path("none"), (Entry("a.wav", ("Bark",)), Entry("b.wav"))), ["Bark"])

@@ -69,23 +69,47 @@ def test_frames_are_kept_for_a_verifier(audio: Path, tmp_path: Path) -> None:
         score_recordings(Fickle(verifies=True), found, tmp_path / "scores", progress=False)
 
 
+class Interrupted(Fickle):
+    """Somebody presses Ctrl-C at its second recording."""
+
+    begun = False
+
+    def stream(self, hop_columns: int = 1) -> WindowedStream:
+        if self.begun:
+            raise KeyboardInterrupt
+        self.begun = True
+        return super().stream(hop_columns)
+
+
 def test_run_that_was_cut_off_goes_on(audio: Path, tmp_path: Path) -> None:
-    found, broken = annotated_recordings(audio), Counting()
-    content = found[1].audio.read_bytes()
-    found[1].audio.write_bytes(bytes(len(content)))
-    with pytest.raises(AudioFileError, match=r"1\.wav"):
-        score_recordings(broken, found, tmp_path / "scores", progress=False)
-    found[1].audio.write_bytes(content)
-    student = Counting()
+    found, student = annotated_recordings(audio), Counting()
+    with pytest.raises(KeyboardInterrupt):
+        score_recordings(Interrupted(), found, tmp_path / "scores", progress=False)
     assert len(score_recordings(student, found, tmp_path / "scores", progress=False)) == 2
     assert student.streams == 1
 
 
-@pytest.mark.parametrize("other", ["student", "settings", "recordings"])
+def test_recording_that_cannot_be_streamed_is_named(audio: Path, tmp_path: Path) -> None:
+    found = annotated_recordings(audio)
+    found[1].audio.write_bytes(bytes(found[1].audio.stat().st_size))
+    with pytest.raises(AudioFileError, match=r"1\.wav: cannot be streamed"):
+        score_recordings(Fickle(), found, tmp_path / "scores", progress=False)
+
+
+def test_recordings_made_anew_under_the_same_names_are_not_taken_for_the_old_ones(audio: Path, tmp_path: Path) -> None:
+    score_recordings(Fickle(), annotated_recordings(audio), tmp_path / "scores", progress=False)
+    before = (audio / "0.wav").stat().st_size
+    soundfile.write(audio / "0.wav", bursts(7, 12), RATE, subtype="FLOAT")
+    assert (audio / "0.wav").stat().st_size == before
+    with pytest.raises(SettingsError, match="recordings_sha256"):
+        score_recordings(Fickle(), annotated_recordings(audio), tmp_path / "scores", progress=False)
+
+
+@pytest.mark.parametrize("other", ["student", "hop_columns", "recordings"])
 def test_scores_of_something_else_are_not_mixed_in(audio: Path, tmp_path: Path, other: str) -> None:
     student, found = Fickle(), annotated_recordings(audio)
     score_recordings(student, found[:1], tmp_path / "scores", progress=False)
-    settings = StreamSettings(hop_columns=2) if other == "settings" else None
+    settings = StreamSettings(hop_columns=2) if other == "hop_columns" else None
     if other == "student":
         student.spec = StudentSpec("another", student.spec.labels, 1)
     with pytest.raises(SettingsError, match=other):

@@ -14,7 +14,7 @@ from tests.training.parts_probe import LABELS, clips, several
 from training.embeddings import open_embeddings
 from training.manifest import Entry, Manifest
 from training.probe import ProbeSettings, choose_recipe, probe
-from training.probe_data import ProbeData, ProbeError, probe_data
+from training.probe_data import ProbeData, ProbeError, probe_data, without_embedding
 from training.probe_fit import Recipe, fit, head_loss, head_scores
 
 ONE = ProbeSettings(grid=(Recipe(strength=0.1),), resamples=50)
@@ -130,6 +130,23 @@ def test_split_that_is_given_is_kept() -> None:
     )
 
 
+def test_head_that_is_kept_has_not_seen_the_folds_that_are_tested() -> None:
+    data = clips(folds=4)
+    kept = probe(data, replace(ONE, tested=(3, 4))).probe.head.state_dict()
+    expected = fit(data.where(data.folds <= 2), "single", ONE.grid[0]).state_dict()
+    every = probe(data, ONE).probe.head.state_dict()
+    assert all(torch.equal(kept[name], expected[name]) for name in kept)
+    assert not torch.equal(kept["weight"], every["weight"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"seed": -1}, "seed"), ({"seed": 2**63}, "seed"), ({"tested": (1, 1)}, "tested fold once")]
+)
+def test_impossible_settings_are_refused(wrong: dict[str, int], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(ONE, **wrong)
+
+
 def test_recipe_is_chosen_without_the_tested_fold() -> None:
     """Fold 3 alone says that the strongest regularisation is best; the choice for it must not know."""
     grid = (Recipe(strength=1e-2), Recipe(strength=1e4))
@@ -167,11 +184,16 @@ def test_folds_that_do_not_suffice_are_refused(settings: ProbeSettings, folds: i
 
 
 def test_clip_with_two_labels_does_not_fit_a_softmax() -> None:
-    with pytest.raises(ProbeError, match="labels; task 'single' needs one"):
+    with pytest.raises(ProbeError, match=r"clip \d+: has \d labels; task 'single' needs one a clip, --task multi"):
         probe(several(), ONE)
+    named = replace(several(), ids=tuple(f"{number}.wav" for number in range(120)))
+    with pytest.raises(ProbeError, match=r"^\d+\.wav: has "):
+        probe(named.where(named.folds != 2), replace(ONE, tested=(1,)))
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"strength": -1.0}, {"dropout": 1.0}, {"hidden_sizes": (0,)}])
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"strength": -1.0}, {"strength": math.nan}, {"dropout": 1.0}, {"hidden_sizes": (0,)}]
+)
 def test_impossible_recipes_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="need"):
         replace(HIDDEN, **wrong)
@@ -195,7 +217,21 @@ def test_data_is_embeddings_by_the_clips_of_a_manifest(tmp_path: Path) -> None:
 def test_clips_without_an_embedding_can_be_left_out(tmp_path: Path) -> None:
     stored(tmp_path / "store", clips(5).embeddings)
     listed = manifest((names(1)[0], ("rain",), 1), ("other.wav", ("bark",), 1))
-    assert len(probe_data(open_embeddings(tmp_path / "store"), listed, skip_missing=True)) == 1
+    embeddings = open_embeddings(tmp_path / "store")
+    assert probe_data(embeddings, listed, skip_missing=True).ids == (names(1)[0],)
+    assert [skipped.id for skipped in without_embedding(embeddings, listed)] == ["other.wav"]
+
+
+def test_names_that_have_nothing_in_common_are_told(tmp_path: Path) -> None:
+    stored(tmp_path / "store", clips(5).embeddings)
+    with pytest.raises(ProbeError, match=r"it names 'other\.wav', stored is 'folder/clip0000\.wav'"):
+        without_embedding(open_embeddings(tmp_path / "store"), manifest(("other.wav", ("bark",), 1)))
+
+
+def test_manifest_without_labels_is_refused(tmp_path: Path) -> None:
+    stored(tmp_path / "store", clips(5).embeddings)
+    with pytest.raises(ProbeError, match="none of 1 clips has a label; a probe needs a CSV"):
+        probe_data(open_embeddings(tmp_path / "store"), manifest((names(1)[0], (), 1)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from ssondo_stream.bundle import Label
 from tests.training.parts_streams import recording
 from training.estimates import Estimate
 from training.evaluation import evaluate
+from training.matching import Collar
 from training.report import JSON_FILE, PLOT_FILE, TABLE_FILE, Evaluation, as_json, markdown, write_report
 from training.stream_metrics import MetricSettings
 
@@ -46,6 +48,12 @@ def test_table_has_every_figure_with_its_interval(evaluation: Evaluation) -> Non
 
 def test_table_begins_with_title_and_facts(evaluation: Evaluation) -> None:
     assert markdown(evaluation).startswith("# A student\n\n- folds: 1 to 3\n\n| clips |")
+
+
+def test_table_names_the_collar(evaluation: Evaluation) -> None:
+    assert evaluation.streams
+    narrow = replace(evaluation, streams=replace(evaluation.streams, collar=Collar(0.2, 0.2, 0.3)))
+    assert "| event F1, onset 0.2 s and offset 30 % |" in markdown(narrow)
 
 
 def test_json_has_numbers_or_null(evaluation: Evaluation) -> None:

@@ -50,6 +50,22 @@ def test_false_alarms_are_counted_per_hour_of_negatives_and_of_everything() -> N
     assert [of.negatives.false_alarms.count for of in figures.labels] == [1, 0]
 
 
+def test_rates_over_all_labels_are_of_the_hours_that_those_of_each_are_of() -> None:
+    crowded = measure(SCENES[:1], RULES, SETTINGS)
+    assert (crowded.false_alarms.count, crowded.false_alarms.hours) == (1, pytest.approx(20 / 3600))
+    assert crowded.false_starts.hours == pytest.approx(20 / 3600)
+    for figures in (crowded, measure(SCENES, RULES, SETTINGS)):
+        of_each = [of.quiet.false_alarms for of in figures.labels]
+        assert figures.false_alarms.count == sum(rate.count for rate in of_each)
+        assert all(rate.hours == pytest.approx(figures.false_alarms.hours) for rate in of_each)
+
+
+@pytest.mark.parametrize("wrong", [{"bridge_seconds": -1.0}, {"bridge_seconds": math.nan}, {"early_windows": 0}])
+def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="need pauses"):
+        replace(SETTINGS, **wrong)
+
+
 def test_event_at_the_wrong_time_of_a_real_sound_is_no_false_alarm() -> None:
     late = recording(columns({4: 0.9}), (2, 5, "Bark"))
     found = outcome(late, 0, RULES[0], SETTINGS)
@@ -102,7 +118,6 @@ def test_nothing_to_tell_from_is_not_a_number() -> None:
     figures = measure([recording(columns({}), (2, 3, "Bark"))], RULES, SETTINGS)
     assert math.isnan(figures.median_latency)
     assert math.isnan(figures.median_onset_error)
-    assert math.isnan(figures.false_alarms.per_hour().value)
     assert math.isnan(figures.labels[1].scores["psds1"])
     assert figures.macro_f1 == 0.0
 

@@ -85,7 +85,9 @@ def test_short_recording_has_the_column_that_silence_completes() -> None:
     assert scores.edges().tolist() == [0, pytest.approx(5000 / RATE)]
 
 
-@pytest.mark.parametrize("wrong", [{"hop_columns": 0}, {"early_windows": 0}, {"settle_seconds": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"hop_columns": 0}, {"early_windows": 0}, {"settle_seconds": 0.0}, {"settle_seconds": np.inf}]
+)
 def test_impossible_settings_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="need hops"):
+    with pytest.raises(ValueError, match=r"need hops|need durations"):
         StreamSettings(**wrong)

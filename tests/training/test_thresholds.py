@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -62,6 +63,10 @@ def test_allocation_is_the_best_of_all() -> None:
         assert sum(worths[i][k] for i, k in enumerate(chosen)) == pytest.approx(best)
 
 
+def test_budget_beyond_all_alarms_buys_everything() -> None:
+    assert allocate([[3, 1, 0], [2, 0]], [[0.9, 0.6, 0.5], [0.8, 0.1]], 10**12) == [0, 0]
+
+
 def test_threshold_lies_in_the_middle_of_those_that_are_as_good() -> None:
     (chosen,) = choose_thresholds([operating_points([scene({10: 0.8}, 10)], 0, RULE, [0.2, 0.4, 0.6, 0.9])], 0)
     assert chosen.threshold == 0.4
@@ -97,8 +102,9 @@ def test_certainty_is_chosen_where_scores_do_not_tell_sounds_apart() -> None:
 def test_budget_that_nothing_keeps_is_refused() -> None:
     with pytest.raises(BudgetError, match=r"at most 0 false alarms .* the strictest give 1"):
         choose_thresholds([operating_points(SCENES, 0, RULE, [0.2, 0.5])], 0)
-    with pytest.raises(ValueError, match="budget"):
-        choose_thresholds([operating_points(SCENES, 0, RULE)], -1)
+    for wrong in (-1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="budget"):
+            choose_thresholds([operating_points(SCENES, 0, RULE)], wrong)
 
 
 def test_alarms_among_sounds_count_where_there_are_no_negatives() -> None:
