@@ -4,7 +4,7 @@ It is fitted to annotated scenes, and to stretches of them in which nothing is a
 what is usual, so its opinion of a recording that it has not heard is worth nearly as much as of one that it has.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -84,6 +84,7 @@ def fit_verifier(
     out: Path,
     *,
     mistaken: Sequence[Annotated] = (),
+    unreadable: Collection[Path] = (),
     head: Recipe = HEAD,
     seed: int = 0,
     progress: bool = True,
@@ -95,6 +96,7 @@ def fit_verifier(
         labels: in the order of the student's.
         out: its folder.
         mistaken: recordings, annotated with what a student finds in them and should not, see `mistakes`.
+        unreadable: audio of recordings that are left out; the others are cut as they would be with these.
         head: how it is fitted.
         seed: of where sounds are cut, and of the head.
         progress: whether a bar is shown.
@@ -104,9 +106,7 @@ def fit_verifier(
         AudioFileError: a recording cannot be read.
         StorageError: the file cannot be written.
     """
-    rows, targets = _rows(recordings, mistaken, labels, seed, progress)
-    if missing := [name for name, n in zip((*labels, OTHER), targets.sum(0), strict=True) if not n]:
-        raise VerifierError(f"a verifier needs every label in the recordings: {missing[0]!r} is never heard")
+    rows, targets = _rows(recordings, mistaken, labels, unreadable=unreadable, seed=seed, progress=progress)
     mean, deviation = rows.mean(0), rows.std(0) + _STILL
     usual = standardised(*map(torch.from_numpy, (rows, mean, deviation))).numpy()
     data = ProbeData(usual, targets, np.zeros(len(rows), np.int64), (*labels, OTHER))
@@ -169,6 +169,8 @@ def _rows(
     recordings: Sequence[Annotated],
     mistaken: Sequence[Annotated],
     labels: tuple[str, ...],
+    *,
+    unreadable: Collection[Path],
     seed: int,
     progress: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -176,6 +178,9 @@ def _rows(
     textures, rows, targets, order = Textures(MEL.n_mels), [], [], {name: i for i, name in enumerate((*labels, OTHER))}
     shown = bar("verifier", len(recordings) + len(mistaken), unit="recording", shown=progress)
     for number, recording in enumerate((*recordings, *mistaken)):
+        shown.update()
+        if recording.audio in unreadable:
+            continue
         known, cut = (labels, _cut) if number < len(recordings) else ((OTHER,), _cut_mistaken)
         if strange := [sound.label for sound in recording.heard if sound.label not in known]:
             raise VerifierError(f"{recording.audio}: label {strange[0]!r} is none of the {len(labels)} of the student")
@@ -186,8 +191,9 @@ def _rows(
             if heard := extent(*span, MEL, range(len(frames))):
                 rows.append(_statistics(textures, _altered(frames[heard], rng)))
                 targets.append(order[label])
-        shown.update()
     shown.close()
+    if missing := [name for name, number in order.items() if number not in set(targets)]:
+        raise VerifierError(f"a verifier needs every label in the recordings: {missing[0]!r} is never heard")
     return np.stack(rows), np.eye(len(order), dtype=np.bool_)[targets]
 
 
