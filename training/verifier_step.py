@@ -3,22 +3,19 @@
 A run that was killed goes on with the scores that it has, and gives the same files.
 """
 
-import hashlib
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssondo_stream.bundle import Label, find_bundle, load_spec
 from ssondo_stream.loading import load_student
 from training.annotations import Annotated, annotated_recordings, named
-from training.clips import read_whole
-from training.errors import AudioFileError, SettingsError
+from training.errors import SettingsError
 from training.evaluation import score_recordings
 from training.files import locked, make_folder, remember
 from training.manifest import Skipped, write_skipped
 from training.mistakes import mistakes
-from training.progress import bar
+from training.recordings import demand_labels, fingerprint, unreadable_among
 from training.tables import need
 from training.teachers.textures import MEL
 from training.verifier import VERIFIER_FILE, VerifierError, fit_verifier
@@ -89,8 +86,9 @@ def open_lessons(bundle: str, recordings: Path, refuse: Path | None, settings: V
 
     Raises:
         BundleError: there is no such student.
-        ManifestError: a folder has no recordings, or annotations are missing, malformed, or of other labels.
-        VerifierError: a label is annotated nowhere, or too many recordings cannot be read.
+        ManifestError: a folder has no recordings, annotations are missing, malformed, or of other labels, a label is
+            annotated nowhere, or too many recordings cannot be read.
+        VerifierError: the student has no labels.
     """
     folder = find_bundle(bundle)
     spec = load_spec(folder)
@@ -99,9 +97,10 @@ def open_lessons(bundle: str, recordings: Path, refuse: Path | None, settings: V
         raise VerifierError(f"{folder}: the student has no labels to verify; name a bundle with a head")
     heard = named(annotated_recordings(recordings), labels)
     refused = named(annotated_recordings(refuse, demanded=False), labels) if refuse else []
-    lost = _unreadable(recordings, heard, settings)
-    silent = _unreadable(refuse, refused, settings) if refuse else {}
-    _demand_labels(recordings, labels, heard, lost)
+    most, progress = settings.max_skipped_share, settings.progress
+    lost = unreadable_among(heard, recordings, MEL, most, progress=progress)
+    silent = unreadable_among(refused, refuse, MEL, most, progress=progress) if refuse else {}
+    demand_labels(heard, recordings, labels, without=lost)
     return Lessons(
         folder,
         spec.labels,
@@ -113,8 +112,8 @@ def open_lessons(bundle: str, recordings: Path, refuse: Path | None, settings: V
             "step": "verifier",
             "labels": labels,
             "network_sha256": spec.network_sha256,
-            "recordings_sha256": _fingerprint(recordings, heard),
-            "refused_sha256": _fingerprint(refuse, refused) if refuse else "",
+            "recordings_sha256": fingerprint(heard, recordings),
+            "refused_sha256": fingerprint(refused, refuse) if refuse else "",
             "seed": settings.seed,
         },
     )
@@ -165,51 +164,3 @@ def _mistaken(lessons: Lessons, scores: Path, *, progress: bool) -> list[Annotat
     student = load_student(lessons.bundle, scores_only=True)
     scored = score_recordings(student, lessons.refused, scores, verified=False, progress=progress)
     return mistakes(lessons.refused, scored, lessons.rules)
-
-
-def _unreadable(folder: Path, recordings: Sequence[Annotated], settings: VerifierSettings) -> dict[Path, Skipped]:
-    """What cannot be used, by its audio."""
-    found: dict[Path, Skipped] = {}
-    shown = bar("check", len(recordings), unit="recording", shown=settings.progress)
-    for recording in recordings:
-        path = recording.audio
-        try:
-            if not MEL.frames_in(len(read_whole(path, MEL.sample_rate))):
-                raise AudioFileError(f"{path}: is shorter than a frame of {MEL.n_fft / MEL.sample_rate} s")
-        except AudioFileError as error:
-            found[path] = Skipped(_name(folder, path), str(error).removeprefix(f"{path}: "))
-        shown.update()
-    shown.close()
-    if len(found) > settings.max_skipped_share * len(recordings):
-        first = next(iter(found.values()))
-        raise VerifierError(
-            f"{folder}: {len(found)} of {len(recordings)} recordings cannot be read, more than "
-            f"{settings.max_skipped_share:.2%} of them; the first is {first.id}: {first.reason}"
-        )
-    return found
-
-
-def _demand_labels(
-    folder: Path, labels: Sequence[str], heard: Sequence[Annotated], unreadable: Collection[Path]
-) -> None:
-    annotated = {sound.label for one in heard if one.audio not in unreadable for sound in one.heard}
-    if missing := [name for name in labels if name not in annotated]:
-        raise VerifierError(
-            f"{folder}: a verifier needs every label of the student, and {missing[0]!r} is annotated nowhere; add "
-            "recordings of it, or name a bundle without that label"
-        )
-
-
-def _fingerprint(folder: Path, recordings: Sequence[Annotated]) -> str:
-    """Changes with names, sizes and annotations; the same wherever the folder is."""
-    digest = hashlib.sha256()
-    for one in recordings:
-        sounds = [(sound.onset, sound.offset, sound.label) for sound in one.heard]
-        size = one.audio.stat().st_size if one.audio.exists() else 0
-        row = [_name(folder, one.audio), size, sounds]
-        digest.update(json.dumps(row).encode() + b"\n")
-    return digest.hexdigest()
-
-
-def _name(folder: Path, audio: Path) -> str:
-    return audio.relative_to(folder).as_posix()

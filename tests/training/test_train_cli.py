@@ -17,11 +17,12 @@ from ssondo_stream.mel import MelConfig
 from ssondo_stream.students import ColumnTagger, MobileNetV3
 from ssondo_stream.students.export import write_bundle
 from tests.parts import PATIENCE
-from tests.training.parts_distill import CLIPS, recipe_file, sources, tones
+from tests.training.parts_distill import CLIPS, RECIPE, recipe_file, sources, tones
 from tests.training.parts_embeddings import ROOT
 from tests.training.parts_verifier import folders
 from training.cli import app, main
 from training.embeddings import open_embeddings
+from training.learner import STUDENT_FILE, new_learner, save_learner
 from training.manifest import open_manifest
 from training.recipe import load_recipe
 from training.teachers.textures import MEL, fit_textures
@@ -124,6 +125,20 @@ def test_statistics_are_put_beside_a_finished_bundle(call: Call, tmp_path: Path)
     assert (code, "the statistics are of frames as" in error) == (2, True)
 
 
+def test_head_over_columns_goes_into_a_bundle(call: Call, tmp_path: Path) -> None:
+    heard, head, student = folders(tmp_path)[1], tmp_path / "head", tmp_path / "student"
+    student.mkdir()
+    save_learner(student / STUDENT_FILE, new_learner(RECIPE, 2), RECIPE, ())
+    given = ["columns", heard, "--student", student, "--out", head, "--quiet", "--strength", 0.02]
+    code, said, _ = call(*given, "--dry-run")
+    assert (code, "recordings               6\n" in said, head.exists()) == (0, True, False)
+    code, said, error = call(*given)
+    assert (code, f"{head}: a head of 2 labels, of " in said) == (0, True), error
+    assert {"head.pth", "head.safetensors", "report.json", "settings.json"} <= {path.name for path in head.iterdir()}
+    assert call("export", student, "--probe", head, "--window", 10, "--out", tmp_path / "final")[0] == 0
+    assert [label.name for label in load_student(tmp_path / "final").spec.labels] == ["Hiss", "Tone"]
+
+
 def test_verifier_is_made_once_and_never_of_other_settings(call: Call, tmp_path: Path) -> None:
     bundle, heard, others = folders(tmp_path)
     out, given = tmp_path / "out", [heard, "--bundle", bundle, "--refuse", others, "--quiet"]
@@ -186,6 +201,9 @@ def test_mistake_is_one_line_on_stderr(
         (["export", "b", "--textures", "t", "--probe", "p", "--out", "o"], 2, "--textures go beside a finished bundle"),
         (["export", "b", "--textures", "{data}", "--out", "o"], 1, "cannot be read as statistics of textures"),
         (["recipes", "none"], 2, "no recipe 'none'"),
+        (["columns", "{data}", "--student", "{data}", "--out", "o"], 1, "student.safetensors: cannot be read"),
+        (["columns", "{data}", "--student", "s", "--strength", "-1", "--out", "o"], 2, "need strength >= 0, got -1.0"),
+        (["columns", "{data}", "--student", "s", "--window", "0", "--out", "o"], 2, "need window > 0, got 0.0"),
         (["probe", "{data}/embeddings", "--manifest", "{data}/meta.csv", "--hidden", "0", "--out", "o"], 2, "hidden"),
         (["probe", "{data}", "--manifest", "{data}/meta.csv", "--out", "o"], 1, "expected"),
         (["synthesis", "--count", "0", "--out", "o"], 2, "need count"),

@@ -136,7 +136,7 @@ def test_unreadable_recordings_are_skipped_listed_and_limited(tmp_path: Path) ->
     _, heard, others = folders(tmp_path)
     (heard / "002.wav").write_bytes(b"no audio")
     (others / "1.wav").write_bytes(b"no audio")
-    with pytest.raises(VerifierError, match=r"heard: 1 of 6 recordings cannot be read, more than 1\.00%.*002\.wav"):
+    with pytest.raises(ManifestError, match=r"heard: 1 of 6 recordings cannot be read, more than 1\.00%.*002\.wav"):
         opened(tmp_path)
     lessons = opened(tmp_path, LENIENT)
     assert {key: lessons.figures[key] for key in ("recordings", "refused in", "skipped")} == {
@@ -171,7 +171,7 @@ def test_what_no_verifier_can_be_made_of_is_refused(tmp_path: Path) -> None:
         open_lessons(str(tmp_path / "a"), heard, None, SETTINGS)
     for one in annotated_recordings(heard):
         write_annotations(annotation_path(one.audio), [sound for sound in one.heard if sound.label == "Hiss"])
-    with pytest.raises(VerifierError, match="every label of the student, and 'Tone' is annotated nowhere"):
+    with pytest.raises(ManifestError, match="every label of the student is needed, and 'Tone' is annotated nowhere"):
         open_lessons(bundle, heard, None, SETTINGS)
     with pytest.raises(TrainingError, match="a verifier needs every label in the recordings: 'Hiss' is never heard"):
         fit_verifier([], LABELS, tmp_path / "out", progress=False)
