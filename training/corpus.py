@@ -109,7 +109,9 @@ def _backgrounds(
     if not recipe.augment.background:
         return None, ()
     if given is None:
-        raise DistillError("the recipe mixes backgrounds in: name a manifest of them, or set augment.background=0")
+        raise DistillError(
+            "the recipe mixes backgrounds in: name a manifest of them (--backgrounds), or set augment.background=0"
+        )
     entries, skipped = _readable(recipe, given, "background", progress)
     _refuse_many(skipped, given, "backgrounds", most)
     return Manifest(given.root, entries), tuple(Skipped(one.id, f"as a background: {one.reason}") for one in skipped)
@@ -126,7 +128,7 @@ def _refuse_many(skipped: tuple[Skipped, ...], manifest: Manifest, kind: str, mo
 def _taught(recipe: Recipe, sources: Sources) -> Corpus:
     embeddings, teacher = sources.embeddings, recipe.teacher
     if embeddings is None or teacher is None:
-        raise DistillError("the recipe learns from a teacher: name the folder of its embeddings")
+        raise DistillError("the recipe learns from a teacher: name the folder of its embeddings (--embeddings)")
     columns = columns_in(recipe) if recipe.columns else 1
     if embeddings.dim % columns or (teacher.dim and teacher.dim * columns != embeddings.dim):
         raise EmbeddingsError(
@@ -170,7 +172,9 @@ def _clusters(recipe: Recipe, sources: Sources, names: list[str]) -> NDArray[np.
     if not recipe.needs_clusters:
         return None
     if sources.clusters is None:
-        raise ClusterError("the recipe's sampling or loss needs clusters: name the folder of a finished cluster step")
+        raise ClusterError(
+            "the recipe's sampling or loss needs clusters: name the folder of a finished cluster step (--clusters)"
+        )
     return clusters_of(names, sources.clusters)
 
 

@@ -94,7 +94,9 @@ def distill(
     """
     run, processes = run or RunSettings(), processes or Processes()
     if recipe.batch % processes.world:
-        raise DistillError(f"{processes.world} processes cannot share a batch of {recipe.batch}")
+        raise DistillError(
+            f"{processes.world} processes cannot share a batch of {recipe.batch}; set batch to a multiple of them"
+        )
     corpus = open_corpus(
         recipe, sources, max_skipped_share=run.max_skipped_share, progress=run.progress and processes.first
     )

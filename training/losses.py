@@ -58,9 +58,12 @@ class LossSettings:
             raise ValueError(f"loss {self.name!r}: need temperature > 0, got {self.temperature}")
         if self.reduction not in ("batchmean", "published"):
             raise ValueError(f"reduction must be 'batchmean' or 'published', got {self.reduction!r}")
-        weights = (self.alignment_weight, self.contrastive_weight, self.cross_cluster_weight)
-        if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:
-            raise ValueError(f"need weights >= 0, not all of them 0, got {weights}")
+        weights = {
+            key: getattr(self, key) for key in ("alignment_weight", "contrastive_weight", "cross_cluster_weight")
+        }
+        if not all(0 <= weight < math.inf for weight in weights.values()) or sum(weights.values()) == 0:
+            given = ", ".join(f"{key}={weight}" for key, weight in weights.items())
+            raise ValueError(f"need weights >= 0, not all of them 0, got {given}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def sound(label: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
     n = round(seconds * RATE)
     if label == "Hiss":
         return rng.normal(0, 0.1, n)
-    return 0.2 * np.sin(2 * np.pi * rng.uniform(500, 4000) / RATE * np.arange(n))
+    return np.asarray(0.2 * np.sin(2 * np.pi * rng.uniform(500, 4000) / RATE * np.arange(n)))
 
 
 def recordings(folder: Path, count: int, seed: int = 0) -> list[Annotated]:

@@ -14,8 +14,9 @@ from ssondo_stream.students.export_verifier import verifier_onnx
 from tests.training.parts_verifier import LABELS, RATE, recordings
 from training.annotations import Annotated, Heard
 from training.errors import AudioFileError
+from training.labels import OTHER
 from training.teachers.textures import MEL
-from training.verifier import OTHER, Verifier, VerifierError, extents, fit_verifier, load_verifier
+from training.verifier import Verifier, VerifierError, extents, fit_verifier, load_verifier
 
 
 @pytest.fixture(scope="module")
