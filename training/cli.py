@@ -11,7 +11,7 @@ from typing import NoReturn
 import typer
 
 from ssondo_stream.errors import StreamError
-from training import cli_bundle, cli_export, cli_measure, cli_prepare, cli_student, cli_synthesis
+from training import cli_bundle, cli_columns, cli_export, cli_measure, cli_prepare, cli_student, cli_synthesis
 from training.errors import TrainingError
 from training.tables import RecipeError
 
@@ -30,6 +30,7 @@ for _command in (
     cli_student.recipes,
     cli_student.distill,
     cli_measure.probe,
+    cli_columns.columns,
     cli_synthesis.synthesis,
     cli_measure.evaluate,
     cli_bundle.verifier,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from training.cli_parts import DryRun, Out, Quiet, tell
+from training.cli_parts import DryRun, Out, Quiet, made, tell
 
 
 def verifier(
@@ -23,30 +23,24 @@ def verifier(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
+    max_skipped: Annotated[
+        float, typer.Option("--max-skipped", help="Share of a folder's recordings that may be unreadable.")
+    ] = 0.01,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit a verifier, which hears a sound's whole extent once scores have found it."""
-    from ssondo_stream.bundle import find_bundle, load_spec
-    from ssondo_stream.loading import load_student
-    from training.annotations import annotated_recordings, named
-    from training.evaluation import score_recordings
-    from training.mistakes import mistakes
-    from training.verifier import fit_verifier
+    """Fit a verifier, which hears a sound's whole extent once scores have found it; a finished one is left alone."""
+    from training.skipping import told as skipped
+    from training.verifier_step import VerifierSettings, make_verifier, open_lessons
 
-    rules = load_spec(find_bundle(bundle)).labels
-    labels = tuple(rule.name for rule in rules)
-    heard = named(annotated_recordings(recordings), labels)
-    further = named(annotated_recordings(refuse, demanded=False), labels) if refuse else []
+    settings = made(VerifierSettings, seed, max_skipped, not quiet)
+    lessons = open_lessons(bundle, recordings, refuse, settings)
     if dry_run:
-        sounds = sum(len(one.heard) for one in heard)
-        return tell({"recordings": len(heard), "sounds": sounds, "labels": len(labels), "refused in": len(further)})
-    mistaken = []
-    if further:
-        student = load_student(bundle, scores_only=True)
-        scored = score_recordings(student, further, out / "scores", verified=False, progress=not quiet)
-        mistaken = mistakes(further, scored, rules)
-    fit_verifier(heard, labels, out, mistaken=mistaken, seed=seed, progress=not quiet)
-    refused = sum(len(one.heard) for one in mistaken)
-    typer.echo(f"{out}: a verifier of {len(labels)} labels, of {len(heard)} recordings and {refused} mistakes")
+        return tell({**lessons.figures, **lessons.resolved})
+    refused = make_verifier(lessons, out, settings)
+    if refused is None:
+        typer.echo(f"{out}: this verifier is finished already, and left as it is")
+    else:
+        of = f"{len(lessons.rules)} labels, of {len(lessons.heard)} recordings and {refused} mistakes"
+        typer.echo(f"{out}: a verifier of {of}{skipped(lessons.skipped)}")
     return None

@@ -7,7 +7,7 @@ whatever does not fit together is found before the first step.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +62,9 @@ class Corpus:
         weights: [clips] chance to be drawn.
         clusters: [clips], where they are used.
         labels: names of the targets, where those are labels.
-        skipped: clips of the manifest that cannot be used.
+        skipped: clips of the manifest that cannot be used, and backgrounds.
         resolved: what the data was, for comparison with what an output was begun with.
+        backgrounds: paths of what is mixed in, none where the recipe mixes nothing in.
     """
 
     paths: tuple[Path, ...]
@@ -74,6 +75,7 @@ class Corpus:
     labels: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     resolved: Mapping[str, object]
+    backgrounds: tuple[Path, ...] = ()
 
 
 def open_corpus(recipe: Recipe, sources: Sources, *, max_skipped_share: float = 0.0, progress: bool = False) -> Corpus:
@@ -82,31 +84,51 @@ def open_corpus(recipe: Recipe, sources: Sources, *, max_skipped_share: float = 
     Args:
         recipe: what is learnt, and how clips are drawn.
         sources: the data.
-        max_skipped_share: of the manifest that may lack embeddings, or be unreadable where labels are learnt.
+        max_skipped_share: of the manifest that may lack embeddings, or be unreadable where labels are learnt; and of
+            the backgrounds that may be unreadable.
         progress: whether a bar is drawn.
 
     Raises:
-        DistillError: too many clips cannot be used, or something that the recipe needs is missing.
+        DistillError: too many clips or backgrounds cannot be used, or something that the recipe needs is missing.
         EmbeddingsError: the teacher's embeddings are of another width.
         ClusterError: clusters are missing.
         ManifestError: labels are missing, or are not those of the recipe.
     """
-    if recipe.augment.background and sources.backgrounds is None:
-        raise DistillError("the recipe mixes backgrounds in: name a manifest of them, or set augment.background=0")
+    backgrounds, silent = _backgrounds(recipe, sources.backgrounds, max_skipped_share, progress)
+    sources = replace(sources, backgrounds=backgrounds or sources.backgrounds)
     corpus = _labelled(recipe, recipe.labels, sources, progress) if recipe.labels else _taught(recipe, sources)
-    lost = len(corpus.skipped)
-    if not corpus.paths or lost > max_skipped_share * len(sources.manifest):
-        first = f"; the first is {corpus.skipped[0].id}: {corpus.skipped[0].reason}" if lost else ""
+    _refuse_many(corpus.skipped, sources.manifest, "clips", max_skipped_share)
+    paths = tuple(backgrounds.path(entry) for entry in backgrounds.entries) if backgrounds else ()
+    return replace(corpus, skipped=(*corpus.skipped, *silent), backgrounds=paths)
+
+
+def _backgrounds(
+    recipe: Recipe, given: Manifest | None, most: float, progress: bool
+) -> tuple[Manifest | None, tuple[Skipped, ...]]:
+    """Those that can be read, where the recipe mixes them in, and those that cannot."""
+    if not recipe.augment.background:
+        return None, ()
+    if given is None:
         raise DistillError(
-            f"{lost} of {len(sources.manifest)} clips cannot be used, more than {max_skipped_share:.2%} of them{first}"
+            "the recipe mixes backgrounds in: name a manifest of them (--backgrounds), or set augment.background=0"
         )
-    return corpus
+    entries, skipped = _readable(recipe, given, "background", progress)
+    _refuse_many(skipped, given, "backgrounds", most)
+    return Manifest(given.root, entries), tuple(Skipped(one.id, f"as a background: {one.reason}") for one in skipped)
+
+
+def _refuse_many(skipped: tuple[Skipped, ...], manifest: Manifest, kind: str, most: float) -> None:
+    if skipped and len(skipped) > most * len(manifest):
+        raise DistillError(
+            f"{manifest.root}: {len(skipped)} of {len(manifest)} {kind} cannot be used, more than {most:.2%} of them; "
+            f"the first is {skipped[0].id}: {skipped[0].reason}"
+        )
 
 
 def _taught(recipe: Recipe, sources: Sources) -> Corpus:
     embeddings, teacher = sources.embeddings, recipe.teacher
     if embeddings is None or teacher is None:
-        raise DistillError("the recipe learns from a teacher: name the folder of its embeddings")
+        raise DistillError("the recipe learns from a teacher: name the folder of its embeddings (--embeddings)")
     columns = columns_in(recipe) if recipe.columns else 1
     if embeddings.dim % columns or (teacher.dim and teacher.dim * columns != embeddings.dim):
         raise EmbeddingsError(
@@ -151,7 +173,9 @@ def _clusters(recipe: Recipe, sources: Sources, names: list[str]) -> NDArray[np.
     if not recipe.needs_clusters:
         return None
     if sources.clusters is None:
-        raise ClusterError("the recipe's sampling or loss needs clusters: name the folder of a finished cluster step")
+        raise ClusterError(
+            "the recipe's sampling or loss needs clusters: name the folder of a finished cluster step (--clusters)"
+        )
     return clusters_of(names, sources.clusters)
 
 
@@ -160,7 +184,7 @@ def _balance(recipe: Recipe) -> float:
 
 
 def _labelled(recipe: Recipe, learnt: LabelLoss, sources: Sources, progress: bool) -> Corpus:
-    entries, skipped = _readable(recipe, sources.manifest, progress)
+    entries, skipped = _readable(recipe, sources.manifest, "clip", progress)
     names = label_names(entries, learnt)
     targets = _annotated(recipe, entries, names, sources) if recipe.columns else label_targets(entries, names, learnt)
     by_label = recipe.sampling.by == "labels"
@@ -196,10 +220,12 @@ def _annotated(
     return np.stack([annotated_targets(one, names, round(recipe.seconds * rate), rate) for one in heard])
 
 
-def _readable(recipe: Recipe, manifest: Manifest, progress: bool) -> tuple[tuple[Entry, ...], tuple[Skipped, ...]]:
-    """No step before this one has read the audio, so each clip is tried once."""
+def _readable(
+    recipe: Recipe, manifest: Manifest, kind: str, progress: bool
+) -> tuple[tuple[Entry, ...], tuple[Skipped, ...]]:
+    """No step before this one has read the audio, so each file is tried once."""
     found, skipped = [], []
-    shown = bar("check", len(manifest), unit="clip", shown=progress)
+    shown = bar("check", len(manifest), unit=kind, shown=progress)
     for entry in manifest.entries:
         path = manifest.path(entry)
         try:
@@ -210,7 +236,7 @@ def _readable(recipe: Recipe, manifest: Manifest, progress: bool) -> tuple[tuple
         shown.update()
     shown.close()
     if not found:
-        raise DistillError(f"{manifest.root}: none of the {len(manifest)} clips can be read: {skipped[0].reason}")
+        raise DistillError(f"{manifest.root}: none of the {len(manifest)} {kind}s can be read: {skipped[0].reason}")
     return tuple(found), tuple(skipped)
 
 

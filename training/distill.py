@@ -24,7 +24,7 @@ from training.corpus import Corpus, DistillError, Sources, open_corpus
 from training.distill_plan import fingerprint_of, resolved_settings
 from training.files import locked, make_folder, remember, write_json, write_text
 from training.hearing import Hearing
-from training.learner import STUDENT_FILE, load_initial, new_learner, save_learner
+from training.learner import STUDENT_FILE, Learner, new_learner, save_learner
 from training.losses import LossSettings, distillation_loss
 from training.manifest import write_skipped
 from training.mix_style import in_style
@@ -56,7 +56,7 @@ class DistillReport:
 
     Attributes:
         steps, done: optimiser steps in all, and by this run and those before it.
-        clips, skipped: of the manifest.
+        clips, skipped: of the manifest; what was skipped may be backgrounds too.
         loss: mean over the steps since the figures before the last; NaN if there are none.
         seconds: that this run took.
     """
@@ -86,17 +86,21 @@ def distill(
 
     Raises:
         SettingsError: `out` was begun with another recipe or other data.
-        DistillError: too many clips cannot be used, or the loss is not finite any more.
+        DistillError: too many clips or backgrounds cannot be used, or the loss is not finite any more.
         EmbeddingsError: the teacher's embeddings are of another width, or not finite.
         ClusterError: clusters are needed and missing.
+        CheckpointError: the initial weights are not of this student.
         StorageError: the disk is full, or another run is at work in `out`; the last checkpoint stays usable.
     """
     run, processes = run or RunSettings(), processes or Processes()
     if recipe.batch % processes.world:
-        raise DistillError(f"{processes.world} processes cannot share a batch of {recipe.batch}")
+        raise DistillError(
+            f"{processes.world} processes cannot share a batch of {recipe.batch}; set batch to a multiple of them"
+        )
     corpus = open_corpus(
         recipe, sources, max_skipped_share=run.max_skipped_share, progress=run.progress and processes.first
     )
+    fresh = new_learner(recipe, corpus.target_dim, processes.gather, sources.initial_weights)
     resolved = resolved_settings(recipe, corpus)
     make_folder(out)
     with locked(out) if processes.first else nullcontext():
@@ -106,7 +110,7 @@ def distill(
             write_skipped(out / SKIPPED_FILE, corpus.skipped)
         processes.wait()
         report = _train(
-            recipe, corpus, sources=sources, out=out, run=run, processes=processes, fingerprint=fingerprint_of(resolved)
+            recipe, corpus, fresh=fresh, out=out, run=run, processes=processes, fingerprint=fingerprint_of(resolved)
         )
         if processes.first:
             write_json(out / REPORT_FILE, as_table(report))
@@ -117,7 +121,7 @@ def _train(  # noqa: PLR0912, PLR0915  # read top to bottom, it is the training
     recipe: Recipe,
     corpus: Corpus,
     *,
-    sources: Sources,
+    fresh: Learner,
     out: Path,
     run: RunSettings,
     processes: Processes,
@@ -131,12 +135,7 @@ def _train(  # noqa: PLR0912, PLR0915  # read top to bottom, it is the training
     chance = Chance(recipe.seed)
     draws = recipe.steps_per_epoch * recipe.batch
     sampler = SeededSampler(corpus.weights, draws, recipe.seed, processes.rank, processes.world)
-    backgrounds = sources.backgrounds
-    noises = tuple(backgrounds.path(entry) for entry in backgrounds.entries) if backgrounds else ()
-    hearing = Hearing(recipe, corpus.paths, noises, run.cache_gib * 2**30, out)
-    fresh = new_learner(recipe, corpus.target_dim, processes.gather)
-    if sources.initial_weights:
-        load_initial(fresh.backbone, sources.initial_weights)
+    hearing = Hearing(recipe, corpus.paths, corpus.backgrounds, run.cache_gib * 2**30, out)
     # channels last: convolutions are a third faster on processors, and what tensor cores want
     learner, network = processes.together(fresh.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
     average = Average(learner, recipe.average) if recipe.average else None

@@ -20,7 +20,7 @@ class DistillPlan:
     """What a run would do.
 
     Attributes:
-        clips, skipped: of the manifest.
+        clips, skipped: of the manifest; what is skipped may be backgrounds too.
         target_dim: width of what is learnt.
         parameters: of the student, without its head.
         steps, done: optimiser steps in all, and by earlier runs.
@@ -46,7 +46,7 @@ def plan_distillation(recipe: Recipe, sources: Sources, out: Path, run: RunSetti
         TrainingError: as `distill` does for this recipe, data and output.
     """
     corpus = open_corpus(recipe, sources, max_skipped_share=run.max_skipped_share, progress=run.progress)
-    learner = new_learner(recipe, corpus.target_dim)
+    learner = new_learner(recipe, corpus.target_dim, initial=sources.initial_weights)
     resolved = resolved_settings(recipe, corpus)
     state = load_checkpoint(out / CHECKPOINT_FILE, fingerprint_of(resolved))
     there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
@@ -57,7 +57,7 @@ def plan_distillation(recipe: Recipe, sources: Sources, out: Path, run: RunSetti
         sum(parameter.numel() for parameter in learner.backbone.parameters()),
         recipe.steps,
         int(str(state["step"])) if state else 0,
-        cache_size(recipe, len(corpus.paths), run.cache_gib * 2**30),
+        cache_size(recipe, len(corpus.paths) + len(corpus.backgrounds), run.cache_gib * 2**30),
         shutil.disk_usage(there).free,
         resolved,
     )

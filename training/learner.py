@@ -83,11 +83,20 @@ class Trained:
     labels: tuple[str, ...]
 
 
-def new_learner(recipe: Recipe, target_dim: int, gather: Callable[[Tensor], Tensor] | None = None) -> Learner:
+def new_learner(
+    recipe: Recipe, target_dim: int, gather: Callable[[Tensor], Tensor] | None = None, initial: Path | None = None
+) -> Learner:
     """A learner with the weights that the recipe's seed gives.
+
+    Args:
+        recipe: its student.
+        target_dim: width of what is learnt.
+        gather: puts the parts of a batch together that several processes have.
+        initial: file of weights that the student begins with instead.
 
     Raises:
         RecipeError: the student's architecture or options make no sense.
+        CheckpointError: the file cannot be read, or is not of this student.
     """
     student = recipe.student
     with torch.random.fork_rng(devices=[]):
@@ -97,6 +106,8 @@ def new_learner(recipe: Recipe, target_dim: int, gather: Callable[[Tensor], Tens
         except (ValueError, TypeError) as error:
             raise RecipeError(f"student: {error}") from error
         head = MLPHead(backbone.embedding_dim, target_dim, hidden=student.hidden, dropout=student.dropout)
+    if initial:
+        load_initial(backbone, initial)
     return Learner(backbone, head, gather, columns=recipe.columns)
 
 
@@ -155,9 +166,13 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    found = load_plain(path)
+    expected = f"expected a dictionary of tensors, or {STUDENT_FILE} of a training"
+    try:
+        found = load_plain(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {expected}") from error
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise CheckpointError(f"{path}: expected a dictionary of tensors")
+        raise CheckpointError(f"{path}: {expected}, found {type(found).__name__}")
     return {str(name): tensor for name, tensor in found.items()}
 
 

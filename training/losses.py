@@ -15,7 +15,7 @@ teacher's embeddings are those of the clips as they were. Without mixup P is the
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -34,14 +34,15 @@ class LossSettings:
 
     Attributes:
         name: in `LOSSES`.
-        temperature: divides cosine similarities (0.07 is usual), or for "kl" the embeddings (4 is usual); above 0.
+        temperature: divides cosine similarities, or for "kl" the embeddings; above 0, and that of the loss in `LOSSES`
+            if not given.
         reduction: of "kl": the sum over dimensions, or as published their mean, whose gradient is that much smaller.
         normalise: whether "mse" and "l1" compare unit vectors instead of raw ones.
         alignment_weight, contrastive_weight, cross_cluster_weight: of the parts of "hybrid".
     """
 
     name: str = "cosine"
-    temperature: float = 0.07
+    temperature: float = field(default=None)  # type: ignore[assignment]  # a number once it is made
     reduction: Reduction = "batchmean"
     normalise: bool = False
     alignment_weight: float = 1.0
@@ -51,13 +52,18 @@ class LossSettings:
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
             raise ValueError(f"no loss {self.name!r}: expected one of {', '.join(LOSSES)}")
+        if self.temperature is None:
+            object.__setattr__(self, "temperature", LOSSES[self.name].temperature)
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
             raise ValueError(f"loss {self.name!r}: need temperature > 0, got {self.temperature}")
         if self.reduction not in ("batchmean", "published"):
             raise ValueError(f"reduction must be 'batchmean' or 'published', got {self.reduction!r}")
-        weights = (self.alignment_weight, self.contrastive_weight, self.cross_cluster_weight)
-        if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:
-            raise ValueError(f"need weights >= 0, not all of them 0, got {weights}")
+        weights = {
+            key: getattr(self, key) for key in ("alignment_weight", "contrastive_weight", "cross_cluster_weight")
+        }
+        if not all(0 <= weight < math.inf for weight in weights.values()) or sum(weights.values()) == 0:
+            given = ", ".join(f"{key}={weight}" for key, weight in weights.items())
+            raise ValueError(f"need weights >= 0, not all of them 0, got {given}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +123,13 @@ class Loss:
     Attributes:
         compute: a batch and settings -> a scalar.
         needs_clusters: whether the batch must have them.
+        temperature: where a recipe gives none: 0.07 is usual of cosines (CLIP, CLAP), which lie within 1; 4 of the
+            softmax over embeddings (Hinton et al. 2015), which anything lower makes one-hot.
     """
 
     compute: Callable[[Batch, LossSettings], Tensor]
     needs_clusters: bool = False
+    temperature: float = 0.07
 
 
 def distillation_loss(
@@ -262,7 +271,7 @@ LOSSES = {
     "cosine": Loss(partial(_by_row, _cosine)),
     "mse": Loss(partial(_by_row, _mse)),
     "l1": Loss(partial(_by_row, _l1)),
-    "kl": Loss(partial(_by_row, _kl)),
+    "kl": Loss(partial(_by_row, _kl), temperature=4.0),
     "contrastive": Loss(_contrastive),
     "decoupled": Loss(_decoupled),
     "negative_clusters": Loss(_negative_clusters, needs_clusters=True),

@@ -14,7 +14,7 @@ from training.clip_scores import check_clips, clip_figures, score_clips
 from training.evaluation import EvaluationError, evaluate, score_recordings
 from training.files import locked, make_folder, remember, write_json
 from training.manifest import Manifest
-from training.recordings import annotations_sha256, audio_sha256
+from training.recordings import identity
 from training.report import Evaluation, write_report
 from training.skipping import SKIPPED_FILE, Skipping
 from training.stream_metrics import MetricSettings
@@ -86,8 +86,8 @@ def resolve_measuring(student: Student, of: Measured, settings: MeasureSettings)
         check_clips(of.clips, [rule.name for rule in spec.labels])
     return {
         "clips_sha256": of.clips.fingerprint if of.clips else None,
-        **_told("recordings", of.recordings),
-        **_told("chosen_on", of.chosen_on),
+        **identity("recordings", of.recordings),
+        **identity("chosen_on", of.chosen_on),
         "false_alarms_per_hour": settings.per_hour,
         "prefer": settings.prefer,
         **asdict(stream),
@@ -159,14 +159,6 @@ def _within_budget(student: Student, scored: Sequence[Recording], settings: Meas
     if all(recording.heard for recording in scored):
         return rules
     return choose_early(scored, rules, settings.per_hour, settings.metrics)
-
-
-def _told(name: str, recordings: Sequence[Annotated]) -> dict[str, object]:
-    return {
-        name: len(recordings),
-        f"{name}_sha256": audio_sha256(recordings),
-        f"{name}_annotations_sha256": annotations_sha256(recordings),
-    }
 
 
 def _facts(of: Measured, settings: MeasureSettings, skipping: Skipping) -> dict[str, str]:

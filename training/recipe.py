@@ -18,7 +18,7 @@ from training.clips import SECONDS
 from training.losses import LOSSES, LossSettings
 from training.schedules import ScheduleSettings
 from training.supervised import LabelLoss
-from training.tables import RecipeError, as_table, from_table, parse_value, read_table, to_toml, with_value
+from training.tables import RecipeError, as_table, from_overridden, need, read_table, to_toml
 
 RECIPES = Path(__file__).parent / "recipes"
 SUFFIX = ".toml"
@@ -43,8 +43,8 @@ class StudentSettings:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.hidden < 1 or not 0 <= self.dropout < 1:
-            raise ValueError(f"need hidden >= 1 and 0 <= dropout < 1, got {self.hidden} and {self.dropout}")
+        need("hidden >= 1", self.hidden, fits=self.hidden >= 1)
+        need("0 <= dropout < 1", self.dropout, fits=0 <= self.dropout < 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class TeacherSettings:
     dim: int = 0
 
     def __post_init__(self) -> None:
-        if not self.name or self.dim < 0:
-            raise ValueError(f"need a name and dim >= 0, got {self.name!r} and {self.dim}")
+        need("a name", self.name, fits=bool(self.name))
+        need("dim >= 0", self.dim, fits=self.dim >= 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,9 @@ class SamplingSettings:
     label_offset: float = 100.0
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or not 0 <= self.balance <= 1 or not 0 <= self.label_offset < math.inf:
-            raise ValueError(
-                "need draws >= 1, 0 <= balance <= 1 and label_offset >= 0, "
-                f"got {self.draws}, {self.balance}, {self.label_offset}"
-            )
+        need("draws >= 1", self.draws, fits=self.draws >= 1)
+        need("0 <= balance <= 1", self.balance, fits=0 <= self.balance <= 1)
+        need("label_offset >= 0", self.label_offset, fits=0 <= self.label_offset < math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +114,11 @@ class AugmentSettings:
     background_snr_db: Range = (5.0, 30.0)
 
     def __post_init__(self) -> None:
-        if not all(0 <= value < math.inf for value in (self.mixup, self.roll_seconds, self.colour_db)):
-            raise ValueError(
-                f"need mixup, roll_seconds, colour_db >= 0, got {self.mixup}, {self.roll_seconds}, {self.colour_db}"
-            )
-        if not (0 <= self.background <= 1 and 0 <= self.mix_style <= 1):
-            raise ValueError(f"need background and mix_style from 0 to 1, got {self.background} and {self.mix_style}")
+        amounts = {"mixup": self.mixup, "roll_seconds": self.roll_seconds, "colour_db": self.colour_db}
+        for key, value in amounts.items():
+            need(f"{key} >= 0", value, fits=0 <= value < math.inf)
+        for key, value in {"mix_style": self.mix_style, "background": self.background}.items():
+            need(f"0 <= {key} <= 1", value, fits=0 <= value <= 1)
         for key, (low, high) in {"gain_db": self.gain_db, "background_snr_db": self.background_snr_db}.items():
             if not -math.inf < low <= high < math.inf:
                 raise ValueError(f"{key}: need two numbers that do not fall, got {low} and {high}")
@@ -146,12 +143,10 @@ class OptimiserSettings:
     clip: float = 5.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.rate < math.inf and 0 <= self.weight_decay < math.inf and 0 <= self.clip < math.inf):
-            raise ValueError(
-                f"need rate > 0, weight_decay >= 0 and clip >= 0, got {self.rate}, {self.weight_decay}, {self.clip}"
-            )
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"need 0 <= beta < 1, got {self.betas}")
+        need("rate > 0", self.rate, fits=0 < self.rate < math.inf)
+        need("weight_decay >= 0", self.weight_decay, fits=0 <= self.weight_decay < math.inf)
+        need("clip >= 0", self.clip, fits=0 <= self.clip < math.inf)
+        need("betas from 0 to below 1", list(self.betas), fits=all(0 <= beta < 1 for beta in self.betas))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +184,13 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.loss is None) == (self.labels is None) or (self.teacher is None) != (self.loss is None):
             raise ValueError("need either the tables 'teacher' and 'loss', or the table 'labels'")
-        if self.epochs < 1 or self.seed < 0 or not 0 <= self.average < 1:
-            raise ValueError(
-                f"need epochs >= 1, seed >= 0 and 0 <= average < 1, got {self.epochs}, {self.seed}, {self.average}"
-            )
-        if not 2 <= self.batch <= self.sampling.draws:
-            raise ValueError(f"need 2 <= batch <= sampling.draws, got {self.batch} and {self.sampling.draws}")
-        if not self.seconds * self.mel.sample_rate >= self.mel.n_fft:
-            raise ValueError(f"need seconds for a frame of {self.mel.n_fft} samples, got {self.seconds}")
+        need("epochs >= 1", self.epochs, fits=self.epochs >= 1)
+        need("0 <= seed < 2^63", self.seed, fits=0 <= self.seed < 2**63)
+        need("0 <= average < 1", self.average, fits=0 <= self.average < 1)
+        draws = self.sampling.draws
+        need("2 <= batch <= sampling.draws", [self.batch, draws], fits=2 <= self.batch <= draws)
+        fits = self.mel.n_fft <= self.seconds * self.mel.sample_rate < math.inf
+        need(f"seconds for a frame of {self.mel.n_fft} samples", self.seconds, fits=fits)
         if self.columns and (self.augment.roll_seconds or self.sampling.by == "labels"):
             raise ValueError("columns=true needs clips as they are: no augment.roll_seconds, no sampling by labels")
         if self.columns and self.labels and not self.labels.names:
@@ -262,15 +256,11 @@ class RunSettings:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.readers, self.ahead, self.save_every, self.log_every) < 1 or min(self.stop_after, self.threads) < 0:
-            raise ValueError(
-                "need readers, ahead, save_every, log_every of at least 1, stop_after and threads of at least 0, got "
-                f"{self.readers}, {self.ahead}, {self.save_every}, {self.log_every}, {self.stop_after}, {self.threads}"
-            )
-        if not 0 <= self.cache_gib < math.inf or not 0 <= self.max_skipped_share <= 1:
-            raise ValueError(
-                f"need cache_gib >= 0 and 0 <= max_skipped_share <= 1, got {self.cache_gib}, {self.max_skipped_share}"
-            )
+        least = {"readers": 1, "ahead": 1, "save_every": 1, "log_every": 1, "stop_after": 0, "threads": 0}
+        for key, lowest in least.items():
+            need(f"{key} >= {lowest}", value := getattr(self, key), fits=value >= lowest)
+        need("cache_gib >= 0", self.cache_gib, fits=0 <= self.cache_gib < math.inf)
+        need("0 <= max_skipped <= 1", self.max_skipped_share, fits=0 <= self.max_skipped_share <= 1)
 
 
 def list_recipes() -> list[str]:
@@ -286,15 +276,10 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         overrides: values instead of the file's, as `sampling.draws=1000`.
 
     Raises:
-        RecipeError: there is none, or it is not valid; the message names key, value and what was expected.
+        RecipeError: there is none, or it is not valid; the message names file or override, key, value and what was
+            expected.
     """
     path = RECIPES / f"{name}{SUFFIX}" if name in list_recipes() else Path(name)
     if not path.is_file():
         raise RecipeError(f"no recipe {name!r}: expected a file, or one of {', '.join(list_recipes())}")
-    table = read_table(path)
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key.strip():
-            raise RecipeError(f"expected key=value, found {override!r}")
-        table = with_value(table, key.strip(), parse_value(value.strip()))
-    return from_table(Recipe, table, str(path))
+    return from_overridden(Recipe, read_table(path), overrides, str(path))

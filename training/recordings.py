@@ -5,7 +5,7 @@ Recordings that were made anew have the names and often the sizes of the old one
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from training.annotations import Annotated
-from training.errors import AudioFileError
+from training.errors import AudioFileError, ManifestError
 from training.manifest import Skipped
 from training.skipping import Skipping
 
@@ -40,6 +40,33 @@ def readable(recordings: Sequence[Annotated], skipping: Skipping, kind: str = "r
         else:
             found.append(recording)
     return found
+
+
+def demand_labels(recordings: Sequence[Annotated], labels: Collection[str], folder: Path) -> None:
+    """Refuse recordings of a folder in which a label is annotated nowhere.
+
+    Raises:
+        ManifestError: naming the first such label.
+    """
+    annotated = {sound.label for recording in recordings for sound in recording.heard}
+    if missing := [name for name in labels if name not in annotated]:
+        raise ManifestError(
+            f"{folder}: every label of the student is needed, and {missing[0]!r} is annotated nowhere; add recordings "
+            "of it, or name a student without that label"
+        )
+
+
+def identity(name: str, recordings: Sequence[Annotated]) -> dict[str, object]:
+    """For a step's settings: how many recordings there are, and checksums of their audio and their annotations.
+
+    Raises:
+        AudioFileError: one cannot be read.
+    """
+    return {
+        name: len(recordings),
+        f"{name}_sha256": audio_sha256(recordings),
+        f"{name}_annotations_sha256": annotations_sha256(recordings),
+    }
 
 
 def audio_sha256(recordings: Sequence[Annotated]) -> str:

@@ -43,7 +43,6 @@ from training.teachers.textures import TEXTURES_FILE, fit_textures
 from training.verifier import VERIFIER_FILE, fit_verifier, load_verifier
 
 PROBE_SECONDS = 5.0
-_TEMPERATURES = {"kl": 4.0}
 QUIET = RunSettings(threads=1, tensorboard=False, progress=False, log_every=100, device="cpu", readers=1)
 
 
@@ -97,9 +96,7 @@ class Split:
             return ours
         if step == "uniform":
             return replace(ours, sampling=replace(ours.sampling, by="clips"))
-        name = step.removeprefix("loss-")
-        loss = LossSettings(name, temperature=_TEMPERATURES.get(name, 0.07))
-        return replace(ours, epochs=self.effort.epochs_compared, loss=loss)
+        return replace(ours, epochs=self.effort.epochs_compared, loss=LossSettings(step.removeprefix("loss-")))
 
     def scored(self, seed: int) -> list[Recording]:
         """What that student says of recordings of the fold that was left out."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from ssondo_stream.bundle import Label
 from training.annotations import Annotated
-from training.column_probe import column_rows, fit_columns
+from training.column_step import ColumnSettings, write_head
 from training.evaluation import evaluate
 from training.files import write_json
 from training.labels import LABELS, ONTOLOGY
 from training.learner import load_learner
-from training.probe_head import load_probe, save_probe
+from training.probe_head import load_probe
 from training.report import write_report
 from training.stream_figures import summed
 from training.stream_metrics import MetricSettings
@@ -50,12 +50,7 @@ def loosest() -> list[Label]:
 
 def fit_head(student: Path, practice: Sequence[Annotated]) -> None:
     """Fit a head on columns, and keep it with the student."""
-    trained = load_learner(student)
-    rows = column_rows(trained, practice, LABELS, progress=False)
-    fitted = fit_columns(rows, LABELS, _STRENGTHS, used=trained.learner.backbone.learnt_dim)
-    save_probe(student / HEAD, fitted.probe)
-    report = {"strength": fitted.strength, "loss": fitted.loss, "columns": fitted.columns}
-    write_json(student / HEAD / "report.json", report)
+    write_head(load_learner(student), practice, LABELS, student / HEAD, ColumnSettings(_STRENGTHS, progress=False))
 
 
 def write_stream_bundle(student: Path, bundle: Path, verifier: Verifier | None = None) -> None:

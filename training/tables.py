@@ -7,7 +7,7 @@ can be written down and read again.
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -36,6 +36,16 @@ def read_table(path: Path) -> dict[str, object]:
         raise RecipeError(f"{path}: not TOML in UTF-8 ({error})") from error
 
 
+def need(expected: str, value: object, *, fits: bool) -> None:
+    """Refuse a value of a settings dataclass by its name: `need epochs >= 1, got 0`.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    if not fits:
+        raise ValueError(f"need {expected}, got {value!r}")
+
+
 def parse_value(text: str) -> object:
     """A value as it would stand in TOML, or a bare word as text: `3`, `1e-4`, `true`, `[1, 2]`, `cosine`."""
     try:
@@ -55,7 +65,7 @@ def with_value(table: Mapping[str, object], key: str, value: object) -> dict[str
         return {**table, first: value}
     inner = table.get(first, {})
     if not isinstance(inner, Mapping):
-        raise RecipeError(f"{key}: {first} is {inner!r} and no table")
+        raise RecipeError(f"{first} is {inner!r} and no table")
     return {**table, first: with_value(inner, rest, value)}
 
 
@@ -84,6 +94,19 @@ def from_table(kind: type[_T], table: Mapping[str, object], where: str) -> _T:
         raise RecipeError(f"{where}: {error}") from error
 
 
+def from_overridden(kind: type[_T], table: Mapping[str, object], overrides: Sequence[str], where: str) -> _T:
+    """`from_table` of a table with some values instead of its own, as `sampling.draws=1000`.
+
+    Raises:
+        RecipeError: as `from_table`; the message begins with the override at fault, if it is none of the table itself.
+    """
+    changed = _overridden(table, overrides)
+    try:
+        return from_table(kind, changed, where)
+    except RecipeError:
+        return from_table(kind, changed, _to_blame(kind, table, overrides) or where)
+
+
 def as_table(settings: object) -> dict[str, object]:
     """A settings dataclass as a table: tuples as lists, what is none left out."""
     if not is_dataclass(settings):
@@ -107,6 +130,35 @@ def to_toml(table: Mapping[str, object], prefix: str = "") -> str:
         if isinstance(value, Mapping):
             text += f"\n[{prefix}{key}]\n" + to_toml(value, f"{prefix}{key}.")
     return text
+
+
+def _overridden(table: Mapping[str, object], overrides: Sequence[str]) -> dict[str, object]:
+    changed = dict(table)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"--set: expected key=value, found {override!r}")
+        try:
+            changed = with_value(changed, key.strip(), parse_value(value.strip()))
+        except RecipeError as error:
+            raise RecipeError(f"--set {override}: {error}") from error
+    return changed
+
+
+def _to_blame(kind: type[_T], table: Mapping[str, object], overrides: Sequence[str]) -> str:
+    """The first override without which nothing is wrong, or all if only together they are; none if the table is."""
+    for given in overrides:
+        if _fits(kind, table, [other for other in overrides if other is not given]):
+            return f"--set {given}"
+    return " ".join(f"--set {given}" for given in overrides) if _fits(kind, table, ()) else ""
+
+
+def _fits(kind: type[_T], table: Mapping[str, object], overrides: Sequence[str]) -> bool:
+    try:
+        from_table(kind, _overridden(table, overrides), "")
+    except RecipeError:
+        return False
+    return True
 
 
 def _plain(value: object) -> object:

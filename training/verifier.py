@@ -105,8 +105,6 @@ def fit_verifier(
         StorageError: the file cannot be written.
     """
     rows, targets = _rows(recordings, mistaken, labels, seed, progress)
-    if missing := [name for name, n in zip((*labels, OTHER), targets.sum(0), strict=True) if not n]:
-        raise VerifierError(f"a verifier needs every label in the recordings: {missing[0]!r} is never heard")
     mean, deviation = rows.mean(0), rows.std(0) + _STILL
     usual = standardised(*map(torch.from_numpy, (rows, mean, deviation))).numpy()
     data = ProbeData(usual, targets, np.zeros(len(rows), np.int64), (*labels, OTHER))
@@ -188,6 +186,8 @@ def _rows(
                 targets.append(order[label])
         shown.update()
     shown.close()
+    if missing := [name for name, number in order.items() if number not in set(targets)]:
+        raise VerifierError(f"a verifier needs every label in the recordings: {missing[0]!r} is never heard")
     return np.stack(rows), np.eye(len(order), dtype=np.bool_)[targets]
 
 

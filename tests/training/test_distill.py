@@ -8,7 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.training.parts_distill import CLIPS, DIM, RECIPE, RUN, losses, sources, tensors
+from tests.training.parts_distill import CLIPS, DIM, RECIPE, RUN, losses, same, sources, tensors
 from tests.training.parts_extract import tone
 from training.corpus import DistillError
 from training.distill import distill
@@ -127,6 +127,26 @@ def test_unreadable_clips_are_skipped_where_labels_are_learnt(data: Path, tmp_pa
     assert (report.clips, report.skipped) == (CLIPS - 1, 1)
 
 
+def test_unreadable_backgrounds_are_skipped_listed_and_limited(data: Path, tmp_path: Path) -> None:
+    recipe = replace(PLAIN, augment=AugmentSettings(background=1.0))
+    quiet = Manifest(data, tuple(Entry(name) for name in ("clip0.wav", "clip1.wav", "broken.wav")))
+    (data / "broken.wav").write_bytes(b"no audio")
+    given = replace(sources(data), backgrounds=quiet)
+    with pytest.raises(DistillError, match=r"1 of 3 backgrounds cannot be used, more than 1\.00%.*broken\.wav: cannot"):
+        distill(recipe, given, tmp_path / "out", ONE_STEP)
+    assert not (tmp_path / "out").exists()
+    report = distill(recipe, given, tmp_path / "out", replace(ONE_STEP, max_skipped_share=0.4))
+    assert (report.clips, report.skipped) == (CLIPS, 1)
+    assert "broken.wav,as a background: cannot be read as audio" in (tmp_path / "out" / "skipped.csv").read_text()
+    readable = replace(given, backgrounds=Manifest(data, quiet.entries[:2]))
+    distill(recipe, readable, tmp_path / "readable", ONE_STEP)
+    same(tmp_path / "out", tmp_path / "readable")
+    (data / "clip0.wav").write_bytes(b"no audio")
+    (data / "clip1.wav").write_bytes(b"no audio")
+    with pytest.raises(DistillError, match="none of the 3 backgrounds can be read"):
+        plan_distillation(recipe, given, tmp_path / "out", replace(RUN, max_skipped_share=1.0))
+
+
 def test_clip_that_is_gone_ends_the_training_with_its_name(data: Path, tmp_path: Path) -> None:
     given = sources(data)
     (data / "clip3.wav").unlink()
@@ -198,6 +218,17 @@ def test_weights_of_another_student_are_refused(data: Path, tmp_path: Path) -> N
     given = replace(sources(data), initial_weights=tmp_path / "published.pt")
     with pytest.raises(TrainingError, match=r"published\.pt: is not of this student"):
         distill(PLAIN, given, tmp_path / "out", ONE_STEP)
+
+
+@pytest.mark.parametrize("name", ["meta.csv", "damaged.safetensors", "list.pt"])
+def test_weights_that_are_none_are_refused_before_anything_is_written(data: Path, tmp_path: Path, name: str) -> None:
+    (data / "damaged.safetensors").write_bytes(b"none")
+    torch.save([1, 2], data / "list.pt")
+    given = replace(sources(data), initial_weights=data / name)
+    for step in (distill, plan_distillation):
+        with pytest.raises(TrainingError, match=rf"{name}: .*(expected a dictionary of tensors|as safetensors)"):
+            step(PLAIN, given, tmp_path / "out", ONE_STEP)
+    assert not (tmp_path / "out").exists()
 
 
 def test_figures_are_there_for_tensorboard(data: Path, tmp_path: Path) -> None:

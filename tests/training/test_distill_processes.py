@@ -16,7 +16,7 @@ from training.distill import distill
 from training.losses import LossSettings
 from training.recipe import load_recipe
 
-OPTIONS = [
+FLAGS = [
     "--device",
     "cpu",
     "--threads",
@@ -29,6 +29,13 @@ OPTIONS = [
     "0.01",
     "--no-tensorboard",
 ]
+HARMLESS = "Grad strides do not match bucket view strides"  # of DyMN's kernels, which have sides of 1
+OPTIONS: dict[str, dict[str, object]] = {
+    "mobilenetv3": {"width_mult": 0.1},
+    "textured_mobilenetv3": {"width_mult": 0.1, "n_mels": 128},
+    "dymn": {"width_mult": 0.1},
+    "eres2net": {"m_channels": 8, "num_blocks": [1, 1, 1, 1, 1]},
+}
 
 
 def train_as_two(folder: Path, out: Path, stop_after: int) -> None:
@@ -39,9 +46,9 @@ def train_as_two(folder: Path, out: Path, stop_after: int) -> None:
     done = subprocess.run(
         [
             sys.executable,
-            *map(str, [*two, *step, "--clusters", data, "--out", out, *OPTIONS, "--stop-after", stop_after]),
+            *map(str, [*two, *step, "--clusters", data, "--out", out, *FLAGS, "--stop-after", stop_after]),
         ],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": f"error,ignore:{HARMLESS}"},
         capture_output=True,
         text=True,
         check=False,
@@ -58,6 +65,8 @@ def train_as_two(folder: Path, out: Path, stop_after: int) -> None:
         ("contrastive", 0.5, "mobilenetv3", 0),
         ("hybrid", 0.0, "mobilenetv3", 4),
         ("cosine", 0.0, "textured_mobilenetv3", 0),
+        ("cosine", 0.0, "dymn", 0),
+        ("cosine", 0.0, "eres2net", 0),
     ],
 )
 def test_two_processes_have_the_losses_of_one(
@@ -69,15 +78,18 @@ def test_two_processes_have_the_losses_of_one(
     """
     data = sources(tmp_path / "data")
     augment = replace(RECIPE.augment, mix_style=styles)
-    options = {**RECIPE.student.options, **({"n_mels": 128} if architecture.startswith("textured") else {})}
-    student = replace(RECIPE.student, architecture=architecture, options=options)
-    recipe = load_recipe(str(recipe_file(tmp_path, loss=LossSettings(loss), augment=augment, student=student)))
+    optimiser = replace(RECIPE.optimiser, rate=1e-5 if architecture in ("dymn", "eres2net") else 8e-4)
+    student = replace(RECIPE.student, architecture=architecture, options=OPTIONS[architecture])
+    recipe = load_recipe(
+        str(recipe_file(tmp_path, loss=LossSettings(loss), augment=augment, student=student, optimiser=optimiser))
+    )
     distill(recipe, data, tmp_path / "one", RUN)
     train_as_two(tmp_path, tmp_path / "two", stop_after)
     distill(recipe, data, tmp_path / "two", RUN)
     ours, expected = losses(tmp_path / "two"), losses(tmp_path / "one")
-    assert ours[0] == pytest.approx(expected[0], rel=1e-5)
-    # torch's batch norm adds up single precision naively in this memory format, which six steps of Adam amplify
+    # torch's batch norm adds up single precision naively in this memory format: the loss of an ERes2Net differs from
+    # that in double precision by 1e-4, others' by 1e-6; and steps of Adam amplify it, the more the larger they are
+    assert ours[0] == pytest.approx(expected[0], rel=3e-4 if architecture == "eres2net" else 1e-5)
     assert ours == pytest.approx(expected, rel=2e-3)
     one, two = tensors(tmp_path / "one"), tensors(tmp_path / "two")
     assert one.keys() == two.keys()

@@ -11,6 +11,7 @@ from training.corpus import Sources
 from training.distill import distill
 from training.embeddings import open_embeddings
 from training.learner import load_learner, new_learner
+from training.losses import LOSSES, LossSettings
 from training.manifest import open_manifest
 from training.recipe import list_recipes, load_recipe
 from training.schedules import schedule
@@ -110,43 +111,68 @@ def test_every_recipe_has_a_fingerprint_of_its_own() -> None:
         ("epoch=3", "unknown key 'epoch': expected teacher, loss, labels, student"),
         ("optimiser.learning_rate=1", "optimiser: unknown key 'learning_rate': expected name, rate"),
         ("augment.masks.freq=1", "augment: masks: unknown key 'freq'"),
-        ("epochs=0", "need epochs >= 1, seed >= 0 and 0 <= average < 1, got 0, 42, 0.0"),
-        ("epochs=2.5", "epochs: expected a whole number, found 2.5"),
+        ("epochs=0", "--set epochs=0: need epochs >= 1, got 0"),
+        ("epochs=2.5", "--set epochs=2.5: epochs: expected a whole number, found 2.5"),
         ("epochs=true", "epochs: expected a whole number, found True"),
-        ("batch=200_000", "need 2 <= batch <= sampling.draws, got 200000 and 100000"),
+        ("batch=200_000", r"need 2 <= batch <= sampling.draws, got \[200000, 100000\]"),
         ("seconds=0.01", "need seconds for a frame of 1024 samples, got 0.01"),
         ("seconds=nan", "need seconds for a frame"),
-        ("average=1", "0 <= average < 1, got 200, 42, 1.0"),
+        ("average=1", "need 0 <= average < 1, got 1.0"),
         ("precision=fp8", "precision: expected 'fp32' or 'bf16' or 'fp16', found 'fp8'"),
         ("optimiser.name=sgd", "optimiser: name: expected 'adam' or 'adamw', found 'sgd'"),
-        ("optimiser.rate=-1e-3", "optimiser: need rate > 0, weight_decay >= 0 and clip >= 0, got -0.001"),
+        ("optimiser.rate=-1e-3", "optimiser: need rate > 0, got -0.001"),
         ("optimiser.betas=[0.9]", r"optimiser: betas: expected 2 values, found \[0.9\]"),
-        ("optimiser.betas=[0.9, 1]", r"need 0 <= beta < 1, got \(0.9, 1.0\)"),
+        ("optimiser.betas=[0.9, 1]", r"need betas from 0 to below 1, got \[0.9, 1.0\]"),
         ("optimiser=3", "optimiser: expected a table, found 3"),
         ("loss.name=cosin", "loss: no loss 'cosin': expected one of cosine"),
         ("loss.temperature=0", "loss: loss 'cosine': need temperature > 0, got 0.0"),
         ("schedule.name=cosine", "schedule: no schedule 'cosine'"),
-        ("student.hidden=0", "student: need hidden >= 1 and 0 <= dropout < 1, got 0"),
+        ("student.hidden=0", "student: need hidden >= 1, got 0"),
         ("student.dropout=off", "student: dropout: expected a number, found 'off'"),
         ("student.architecture=3", "student: architecture: expected text in quotes, found 3"),
         ("sampling.by=cluster", "sampling: by: expected 'clips' or 'clusters' or 'labels', found 'cluster'"),
         ("sampling.by=labels", "sampling by labels needs the table 'labels'"),
-        ("sampling.balance=1.5", "sampling: need draws >= 1, 0 <= balance <= 1 and label_offset >= 0, got 100000, 1.5"),
+        ("sampling.balance=1.5", "sampling: need 0 <= balance <= 1, got 1.5"),
         ("augment.gain_db=[3, -3]", "augment: gain_db: need two numbers that do not fall, got 3.0 and -3.0"),
-        ("augment.mixup=-1", "augment: need mixup, roll_seconds, colour_db >= 0"),
-        ("augment.mix_style=1.5", "augment: need background and mix_style from 0 to 1, got 0.0 and 1.5"),
+        ("augment.mixup=-1", "augment: need mixup >= 0, got -1.0"),
+        ("augment.mix_style=1.5", "augment: need 0 <= mix_style <= 1, got 1.5"),
         ("augment.masks.frames=-1", "augment: masks: masks must not be negative"),
         ("mel.hop=0", "mel: need 0 < hop <= n_fft, got hop=0"),
         ("labels.loss=bce", "need either the tables 'teacher' and 'loss', or the table 'labels'"),
         ("teacher.name=3", "teacher: name: expected text in quotes, found 3"),
-        ("seed.of=3", "seed.of: seed is 42 and no table"),
-        ("seed", "expected key=value, found 'seed'"),
-        ("=3", "expected key=value, found '=3'"),
+        ("seed=1e23", r"--set seed=1e23: seed: expected a whole number, found 1e\+23"),
+        ("seed=100000000000000000000000", r"need 0 <= seed < 2\^63, got 100000000000000000000000"),
+        ("seconds=inf", "need seconds for a frame of 1024 samples, got inf"),
+        ("seed.of=3", "--set seed.of=3: seed is 42 and no table"),
+        ("seed", "--set: expected key=value, found 'seed'"),
+        ("=3", "--set: expected key=value, found '=3'"),
     ],
 )
 def test_what_is_wrong_is_said(override: str, told: str) -> None:
     with pytest.raises(RecipeError, match=told):
         load_recipe("matpac_mobilenetv3", [override])
+
+
+def test_mistake_is_looked_for_where_it_was_made(tmp_path: Path) -> None:
+    """In the override without which there is none, in all if it takes them together, or in the file."""
+    with pytest.raises(RecipeError, match=r"^--set batch=1: need 2 <= batch"):
+        load_recipe("m2d_dymn", ["epochs=3", "batch=1", "seed=2"])
+    with pytest.raises(RecipeError, match=r"^--set epochs=0 --set batch=1: need epochs"):
+        load_recipe("m2d_dymn", ["epochs=0", "batch=1"])
+    (tmp_path / "mine.toml").write_text("[labels]\nepoch = 3\n")
+    with pytest.raises(RecipeError, match=r"^\S+mine\.toml: labels: unknown key 'epoch'"):
+        load_recipe(str(tmp_path / "mine.toml"), ["batch=4"])
+    assert load_recipe("m2d_dymn", ["sampling.draws=8", "batch=4"]).batch == 4, "which neither alone allows"
+
+
+@pytest.mark.parametrize(("loss", "temperature"), [(name, 4.0 if name == "kl" else 0.07) for name in LOSSES])
+def test_loss_has_a_temperature_of_its_own_and_the_recipe_says_which(loss: str, temperature: float) -> None:
+    recipe = load_recipe("esc10_mobilenetv3", [f"loss.name={loss}"])
+    assert recipe.loss == LossSettings(loss, temperature)
+    assert f"\ntemperature = {temperature}\n" in recipe.to_toml()
+    said = load_recipe("esc10_mobilenetv3", [f"loss.name={loss}", f"loss.temperature={temperature}"])
+    assert said.fingerprint == recipe.fingerprint
+    assert load_recipe("m2d_dymn", [f"loss.name={loss}", "loss.temperature=2"]).loss == LossSettings(loss, 2.0)
 
 
 @pytest.mark.parametrize(

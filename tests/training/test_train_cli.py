@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.main
 
 from ssondo_stream.bundle import WEIGHTS_FILE, StudentSpec
 from ssondo_stream.errors import BundleError
@@ -16,15 +17,18 @@ from ssondo_stream.mel import MelConfig
 from ssondo_stream.students import ColumnTagger, MobileNetV3
 from ssondo_stream.students.export import write_bundle
 from tests.parts import PATIENCE
-from tests.training.parts_distill import CLIPS, recipe_file, sources, tones
+from tests.training.parts_distill import CLIPS, RECIPE, recipe_file, sources, tones
 from tests.training.parts_embeddings import ROOT
-from training.cli import main
+from tests.training.parts_verifier import folders
+from training import recipe
+from training.cli import app, main
 from training.embeddings import open_embeddings
+from training.learner import STUDENT_FILE, new_learner, save_learner
 from training.manifest import open_manifest
 from training.recipe import load_recipe
 from training.teachers.textures import MEL, fit_textures
 
-COMMANDS = ("extract", "cluster", "recipes", "distill", "probe", "synthesis", "evaluate", "export")
+COMMANDS = tuple(typer.main.get_group(app).commands)
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -122,6 +126,35 @@ def test_statistics_are_put_beside_a_finished_bundle(call: Call, tmp_path: Path)
     assert (code, "the statistics are of frames as" in error) == (2, True)
 
 
+def test_head_over_columns_goes_into_a_bundle(call: Call, tmp_path: Path) -> None:
+    heard, head, student = folders(tmp_path)[1], tmp_path / "head", tmp_path / "student"
+    student.mkdir()
+    save_learner(student / STUDENT_FILE, new_learner(RECIPE, 2), RECIPE, ())
+    given = ["columns", heard, "--student", student, "--out", head, "--quiet", "--strength", 0.02]
+    code, said, _ = call(*given, "--dry-run")
+    assert (code, "recordings               6\n" in said, head.exists()) == (0, True, False)
+    code, said, error = call(*given)
+    assert (code, f"{head}: a head of 2 labels, of " in said) == (0, True), error
+    assert {"head.pth", "head.safetensors", "report.json", "settings.json"} <= {path.name for path in head.iterdir()}
+    assert call("export", student, "--probe", head, "--window", 10, "--out", tmp_path / "final")[0] == 0
+    assert [label.name for label in load_student(tmp_path / "final").spec.labels] == ["Hiss", "Tone"]
+
+
+def test_verifier_is_made_once_and_never_of_other_settings(call: Call, tmp_path: Path) -> None:
+    bundle, heard, others = folders(tmp_path)
+    out, given = tmp_path / "out", [heard, "--bundle", bundle, "--refuse", others, "--quiet"]
+    code, said, _ = call("verifier", *given, "--out", out, "--dry-run")
+    assert (code, out.exists()) == (0, False)
+    told = {" ".join(line.split()) for line in said.splitlines()}
+    assert {"recordings 6", "refused 3", "skipped 0", "labels ('Hiss', 'Tone')", "seed 0"} <= told
+    code, said, error = call("verifier", *given, "--out", out)
+    assert (code, f"{out}: a verifier of 2 labels, of 6 recordings and " in said) == (0, True), error
+    code, said, _ = call("verifier", *given, "--out", out)
+    assert (code, said) == (0, f"{out}: this verifier is finished already, and left as it is\n")
+    code, said, error = call("verifier", *given, "--out", out, "--seed", 3)
+    assert (code, said, "seed: it has 0, asked is 3; name another output folder" in error) == (1, "", True)
+
+
 @pytest.mark.parametrize(
     ("more", "code", "told"),
     [
@@ -130,8 +163,12 @@ def test_statistics_are_put_beside_a_finished_bundle(call: Call, tmp_path: Path)
         (["--set", "student.architecture=mn"], 2, "no architecture 'mn'"),
         (["--set", "seconds=5"], 2, "the teacher heard 0.6 s of each clip, the recipe's student 5.0 s"),
         (["--folds", "one"], 2, "--folds: expected whole numbers as 1,2,3, found 'one'"),
-        (["--readers", "0"], 2, "need readers"),
+        (["--set", "epochs=2", "--set", "seed=1e23"], 2, "--set seed=1e23: seed: expected a whole number"),
+        (["--readers", "0"], 2, "need readers >= 1, got 0"),
+        (["--max-skipped", "2"], 2, "need 0 <= max_skipped <= 1, got 2.0"),
         (["--initial", "none.pt"], 2, "none.pt: there is no such file"),
+        (["--initial", __file__], 1, "test_train_cli.py: is missing, damaged"),
+        (["--initial", __file__, "--dry-run"], 1, "expected a dictionary of tensors, or student.safetensors"),
         (["--folds", "7"], 1, "the manifest names no audio"),
         (["--manifest", "none.csv"], 1, "none.csv: No such file or directory"),
         (["--embeddings", "none"], 1, "none: expected a folder of embeddings"),
@@ -165,9 +202,20 @@ def test_mistake_is_one_line_on_stderr(
         (["export", "b", "--textures", "t", "--probe", "p", "--out", "o"], 2, "--textures go beside a finished bundle"),
         (["export", "b", "--textures", "{data}", "--out", "o"], 1, "cannot be read as statistics of textures"),
         (["recipes", "none"], 2, "no recipe 'none'"),
+        (["columns", "{data}", "--student", "{data}", "--out", "o"], 1, "student.safetensors: cannot be read"),
+        (["columns", "{data}", "--student", "s", "--strength", "-1", "--out", "o"], 2, "need strength >= 0, got -1.0"),
+        (["columns", "{data}", "--student", "s", "--window", "0", "--out", "o"], 2, "need window > 0, got 0.0"),
         (["probe", "{data}/embeddings", "--manifest", "{data}/meta.csv", "--hidden", "0", "--out", "o"], 2, "hidden"),
         (["probe", "{data}", "--manifest", "{data}/meta.csv", "--out", "o"], 1, "expected"),
         (["synthesis", "--count", "0", "--out", "o"], 2, "need count"),
+        (
+            ["verifier", "{data}", "--bundle", "default", "--seed", "-1", "--out", "o"],
+            2,
+            "need 0 <= seed < 2^63",
+        ),
+        (["verifier", "{data}", "--bundle", "default", "--max-skipped", "2", "--out", "o"], 2, "max_skipped <= 1"),
+        (["verifier", "{data}", "--bundle", "default", "--out", "o"], 1, "expected annotations"),
+        (["verifier", "none", "--bundle", "default", "--out", "o"], 1, "none: expected recordings with annotations"),
         (["evaluate", "default", "--out", "o"], 2, "name --recordings, or --clips"),
         (["evaluate", "none", "--clips", "{data}/meta.csv", "--out", "o"], 1, "no bundle 'none'"),
     ],
@@ -211,3 +259,12 @@ def test_help_leaves_torch_out() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+def test_stop_says_how_it_goes_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipe, "list_recipes", interrupted)
+    code, _, error = call("recipes")
+    assert (code, error.strip()) == (130, "ssondo-train: stopped; the same command goes on after what is finished")

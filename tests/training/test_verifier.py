@@ -11,39 +11,12 @@ from ssondo_stream.mel import log_mel
 from ssondo_stream.onnx_student import OnnxVerifier
 from ssondo_stream.spec import StudentSpec
 from ssondo_stream.students.export_verifier import verifier_onnx
+from tests.training.parts_verifier import LABELS, RATE, recordings
 from training.annotations import Annotated, Heard
 from training.errors import AudioFileError
+from training.labels import OTHER
 from training.teachers.textures import MEL
-from training.verifier import OTHER, Verifier, VerifierError, extents, fit_verifier, load_verifier
-
-RATE = MEL.sample_rate
-LABELS = ("Hiss", "Tone")
-
-
-def sound(label: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    n = round(seconds * RATE)
-    if label == "Hiss":
-        return rng.normal(0, 0.1, n)
-    return 0.2 * np.sin(2 * np.pi * rng.uniform(500, 4000) / RATE * np.arange(n))
-
-
-def recordings(folder: Path, count: int, seed: int = 0) -> list[Annotated]:
-    """Ten seconds each, over faint rumble: a hiss, or a tone, or both."""
-    rng, made = np.random.default_rng(seed), []
-    for number in range(count):
-        samples = np.cumsum(rng.normal(0, 1e-4, 10 * RATE)) * 0.1
-        heard = []
-        for label, onset in zip(LABELS, rng.permutation([1.0, 5.5]), strict=True):
-            if rng.random() < 0.8:
-                length = rng.uniform(0.6, 3.5)
-                start = round(onset * RATE)
-                part = sound(label, length, rng)
-                samples[start : start + len(part)] += part
-                heard.append(Heard(onset, onset + length, label))
-        path = folder / f"{number:03d}.wav"
-        soundfile.write(path, samples.astype(np.float32), RATE, subtype="FLOAT")
-        made.append(Annotated(path, tuple(sorted(heard))))
-    return made
+from training.verifier import Verifier, VerifierError, extents, fit_verifier, load_verifier
 
 
 @pytest.fixture(scope="module")
