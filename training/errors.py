@@ -14,6 +14,7 @@ TrainingError
 ├── CheckpointError    a training checkpoint is damaged, or of another recipe (in `checkpoints`)
 ├── ProbeError         the rows cannot be probed as asked (in `probe_data`)
 ├── EvaluationError    the recordings cannot be evaluated as asked (in `evaluation`)
+├── VerifierError      a verifier cannot be made or read (in `verifier`)
 ├── FiguresError       a table of the study's figures is none (in `study_figures`)
 └── BudgetError        no thresholds keep the budget of false alarms (in `thresholds`)
 """
