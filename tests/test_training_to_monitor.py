@@ -62,7 +62,11 @@ def test_recordings_become_a_student_whose_events_the_monitor_reports(
     distilled(train, clips, tmp_path)
     probed(train, clips, tmp_path)
     scene = measured(train, clips, tmp_path)
-    bundle = exported_for_every_score(train, tmp_path)
+    bundle = exported_for_every_score(train, clips, tmp_path)
+    card = (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert all(
+        told in card for told in ("| dog_bark | 0 |", "accuracy, fold", "event F1", "`CREDITS.csv` lists the sources")
+    )
     events = replayed(bundle, scene)
     assert {event["slug"] for event in events} == set(LABELS)
     for label in LABELS:
@@ -115,13 +119,14 @@ def scenes(train: Train, clips: list[object], work: Path, folds: str) -> Path:
     return out
 
 
-def exported_for_every_score(train: Train, work: Path) -> Path:
+def exported_for_every_score(train: Train, clips: list[object], work: Path) -> Path:
     """The final bundle, tuned so that any score is an event: a student of four steps tells nothing apart."""
     chosen = json.loads((work / "report" / "labels.json").read_text(encoding="utf-8"))
     lowest = [{**label, "threshold": 0, "off": 0, "early": 0, "confirm": 1e-9} for label in chosen]
     (work / "labels.json").write_text(json.dumps(lowest), encoding="utf-8")
     head = ["--probe", work / "head", "--labels", work / "labels.json", "--verifier", work / "verifier"]
-    assert "2 labels" in train("export", work / "student", "--out", work / "mine", *head)
+    told = ["--report", work / "report", "--credits", *clips[:1]]
+    assert "2 labels" in train("export", work / "student", "--out", work / "mine", *head, *told)
     return work / "mine"
 
 
