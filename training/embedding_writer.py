@@ -136,10 +136,7 @@ def _remedy(given: NDArray[np.float32]) -> str:
     """What to do about an embedding that cannot be stored; the teacher would give it again."""
     if np.isfinite(given).all():
         return "extract with --dtype float32 into another folder"
-    return (
-        "the teacher gave NaN or infinity; check the teacher, or take the clip out of the manifest and extract into "
-        "another folder"
-    )
+    return "the teacher gave NaN or infinity"
 
 
 def _as_table(rows: Sequence[tuple[str, float, Stored]]) -> str:

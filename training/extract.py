@@ -5,6 +5,7 @@ its last shard ended.
 """
 
 import math
+import operator
 import shutil
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ from training.teacher import Teacher
 SETTINGS_FILE = "settings.json"
 SKIPPED_FILE = "skipped.csv"
 REPORT_FILE = "report.json"
+_NAN = "the teacher gave NaN or infinity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class ExtractSettings:
         device: to which audio is moved for the teacher.
         batch: clips that the teacher gets at a time.
         shard_rows: rows of a shard; what a kill may cost.
-        max_skipped_share: of the manifest, in [0, 1]; with more unreadable clips the step fails.
+        max_skipped_share: of the manifest, in [0, 1]; with more unusable clips the step fails.
         readers: threads that read audio.
         ahead: batches that wait for the teacher at most.
         progress: whether a bar is drawn.
@@ -102,7 +105,7 @@ class ExtractReport:
         clips: in the manifest.
         embedded: by this run.
         stored: by this run and those before it.
-        skipped: clips that could not be read.
+        skipped: clips that could not be read, or that the teacher gave NaN of.
         seconds: that the run took.
         teacher_seconds: of these, in the teacher.
     """
@@ -142,8 +145,8 @@ def extract(manifest: Manifest, teacher: Teacher, out: Path, settings: ExtractSe
 
     Raises:
         SettingsError: `out` was begun with another teacher, manifest or setting.
-        EmbeddingsError: `out` has embeddings of another width, or the teacher gave NaN; rows before that are stored.
-        ExtractError: too many clips cannot be read, or the teacher gives another shape than it says.
+        EmbeddingsError: `out` has embeddings of another width, or one does not fit float16; rows before are stored.
+        ExtractError: too many clips cannot be read, or the teacher gives NaN of them or another shape than it says.
         StorageError: the disk is full, or another run is at work in `out`; finished shards stay usable.
     """
     make_folder(out)
@@ -222,19 +225,25 @@ class _Run:
         self.seconds = time.perf_counter() - begun
         write_skipped(self.out / SKIPPED_FILE, self.skipped)
         if not self.store.stored:
-            raise ExtractError(f"{self.out}: no clip of the manifest could be read; {SKIPPED_FILE} says why")
+            raise ExtractError(f"{self.out}: no clip of the manifest could be used; {SKIPPED_FILE} says why")
 
     def _take(self, batch: _Batch) -> None:
         self.skipped += batch.skipped
+        if batch.ids:
+            self._store(batch, self._embedded(np.stack(batch.audio)))
         if len(self.skipped) > self.settings.max_skipped_share * len(self.manifest):
             write_skipped(self.out / SKIPPED_FILE, self.skipped)
             raise ExtractError(
-                f"{len(self.skipped)} of {len(self.manifest)} clips could not be read, more than "
+                f"{len(self.skipped)} of {len(self.manifest)} clips could not be used, more than "
                 f"{self.settings.max_skipped_share:.2%} of them; {self.out / SKIPPED_FILE} lists those found so far; "
                 f"the last: {self.skipped[-1].id}: {self.skipped[-1].reason}"
             )
-        if batch.ids:
-            self.store.add(batch.ids, batch.durations, self._embedded(np.stack(batch.audio)))
+
+    def _store(self, batch: _Batch, rows: NDArray[np.float32]) -> None:
+        usable = [bool(np.isfinite(row).all()) for row in rows]
+        self.skipped += [Skipped(name, _NAN) for name in compress(batch.ids, map(operator.not_, usable))]
+        ids, durations = list(compress(batch.ids, usable)), list(compress(batch.durations, usable))
+        self.store.add(ids, durations, rows[usable])
 
     def _embedded(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         begun = time.perf_counter()

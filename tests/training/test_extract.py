@@ -171,14 +171,14 @@ def test_too_many_unreadable_clips_fail_the_step_and_the_rest_stays(tmp_path: Pa
     audio = tones(tmp_path / "audio", 20)
     for number in (9, 10, 11):
         (audio / f"clip{number:03d}.wav").write_text("no audio")
-    with pytest.raises(ExtractError, match=r"3 of 20 clips could not be read, more than 10\.00%.*clip011\.wav"):
+    with pytest.raises(ExtractError, match=r"3 of 20 clips could not be used, more than 10\.00%.*clip011\.wav"):
         extract(open_manifest(audio), LevelTeacher(), tmp_path / "out", replace(SETTINGS, max_skipped_share=0.1))
     assert len(open_embeddings(tmp_path / "out")) == 9
 
 
 def test_manifest_without_any_readable_clip_fails(tmp_path: Path) -> None:
     tone(tmp_path / "audio" / "a.wav", 0.0)
-    with pytest.raises(ExtractError, match="no clip of the manifest could be read"):
+    with pytest.raises(ExtractError, match="no clip of the manifest could be used"):
         extract(
             open_manifest(tmp_path / "audio"),
             LevelTeacher(),
@@ -232,11 +232,14 @@ def test_teacher_that_gives_another_width_than_it_says_is_told(tmp_path: Path) -
         extract(manifest, WrongTeacher(), tmp_path / "out", SETTINGS)
 
 
-def test_nan_from_the_teacher_names_the_clip_and_keeps_the_rows_before(tmp_path: Path) -> None:
+def test_clip_that_the_teacher_says_nan_of_is_skipped_as_if_it_could_not_be_read(tmp_path: Path) -> None:
     manifest = open_manifest(tones(tmp_path / "audio", 12))
-    with pytest.raises(EmbeddingsError, match=r"clip007\.wav is not finite"):
+    with pytest.raises(ExtractError, match=r"1 of 12 .*clip007\.wav: the teacher gave NaN or infinity"):
         extract(manifest, NanTeacher(), tmp_path / "out", SETTINGS)
-    assert len(open_embeddings(tmp_path / "out")) == 7
+    assert len(open_embeddings(tmp_path / "out")) == 8
+    some = replace(SETTINGS, max_skipped_share=0.1)
+    assert [clip.id for clip in extract(manifest, NanTeacher(), tmp_path / "new", some).skipped] == ["clip007.wav"]
+    assert extract(manifest, LevelTeacher(), tmp_path / "new", some).embedded == 1
 
 
 def test_run_that_is_interrupted_by_hand_keeps_what_the_teacher_gave(tmp_path: Path) -> None:
