@@ -4,7 +4,6 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from monitor.events import Event
 from ssondo_stream.bundle import load_spec
 from tests.parts import PATIENCE
 from tests.parts_shared import shared
-from training.cli import main
+from tests.training.parts_train_cli import ssondo_train
 from training.embeddings import open_embeddings
 
 LABELS = ("dog_bark", "rain")
@@ -25,22 +24,12 @@ HEARD, SCENE = 2.0, 8.0  # seconds
 MEL = ("mel.n_mels=64", "mel.offset=1e-6", "mel.mean=-5.0", "mel.std=5.0")  # that verifiers hear
 TINY = (*MEL, "student.options.width_mult=0.1", "student.hidden=16", "epochs=2", "batch=4", "sampling.draws=8")
 
-Train = Callable[..., str]
 
-
-@pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
-    """`ssondo-train` in this process, for torch is slow to import; gives what it said."""
-
-    def called(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["ssondo-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said, error = capsys.readouterr()
-        assert ended.value.code == 0, error
-        return said
-
-    return called
+def train(*arguments: object) -> str:
+    """`ssondo-train`; gives what it said."""
+    code, said, error = ssondo_train(*arguments)
+    assert code == 0, error
+    return said
 
 
 @pytest.fixture
@@ -56,13 +45,11 @@ def clips(tmp_path: Path) -> list[object]:
     return [path, "--root", folder]
 
 
-def test_recordings_become_a_student_whose_events_the_monitor_reports(
-    train: Train, clips: list[object], tmp_path: Path
-) -> None:
-    distilled(train, clips, tmp_path)
-    probed(train, clips, tmp_path)
-    scene = measured(train, clips, tmp_path)
-    bundle = exported_for_every_score(train, clips, tmp_path)
+def test_recordings_become_a_student_whose_events_the_monitor_reports(clips: list[object], tmp_path: Path) -> None:
+    distilled(clips, tmp_path)
+    probed(clips, tmp_path)
+    scene = measured(clips, tmp_path)
+    bundle = exported_for_every_score(clips, tmp_path)
     card = (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert all(
         told in card for told in ("| dog_bark | 0 |", "accuracy, fold", "event F1", "`CREDITS.csv` lists the sources")
@@ -74,7 +61,7 @@ def test_recordings_become_a_student_whose_events_the_monitor_reports(
     assert {(event["model"], event["model_sha256"]) for event in events} == {("mine", load_spec(bundle).network_sha256)}
 
 
-def distilled(train: Train, clips: list[object], work: Path) -> None:
+def distilled(clips: list[object], work: Path) -> None:
     """A student of a shipped bundle's embeddings."""
     teacher = ["--teacher", "default", "--seconds", HEARD, "--quiet"]
     assert "16 of 16 clips embedded" in train("extract", *clips, "--out", work / "embeddings", *teacher)
@@ -88,7 +75,7 @@ def distilled(train: Train, clips: list[object], work: Path) -> None:
     assert "4 of 4 steps" in train("distill", *recipe, *made, "--out", work / "student", *run)
 
 
-def probed(train: Train, clips: list[object], work: Path) -> None:
+def probed(clips: list[object], work: Path) -> None:
     """A head over the student's own embeddings, of the folds that the student has learnt from too."""
     assert "0 labels" in train("export", work / "student", "--out", work / "headless")
     teacher = ["--teacher", work / "headless", "--seconds", HEARD, "--quiet"]
@@ -97,11 +84,11 @@ def probed(train: Train, clips: list[object], work: Path) -> None:
     assert "over 2 unseen folds, 16 clips" in train("probe", work / "own", "--out", work / "head", *fitted)
 
 
-def measured(train: Train, clips: list[object], work: Path) -> Path:
+def measured(clips: list[object], work: Path) -> Path:
     """Thresholds from scenes of recordings that nothing has learnt from, measured on others; gives one of these."""
     head = ["--probe", work / "head"]
     assert "2 labels" in train("export", work / "student", "--out", work / "untuned", *head)
-    learnt, chosen, unheard = (scenes(train, clips, work, folds) for folds in (LEARNT, CHOSEN, MEASURED))
+    learnt, chosen, unheard = (scenes(clips, work, folds) for folds in (LEARNT, CHOSEN, MEASURED))
     fitted = [learnt, "--refuse", learnt, "--bundle", work / "untuned", "--out", work / "verifier", "--quiet"]
     assert "a verifier of 2 labels, of 2 recordings and" in train("verifier", *fitted)
     given = ["--recordings", unheard, "--choose-on", chosen, "--false-alarms", 1e6, "--quiet"]
@@ -111,7 +98,7 @@ def measured(train: Train, clips: list[object], work: Path) -> Path:
     return min(unheard.glob("*.wav"))
 
 
-def scenes(train: Train, clips: list[object], work: Path, folds: str) -> Path:
+def scenes(clips: list[object], work: Path, folds: str) -> Path:
     """Soundscapes of recordings of these folds."""
     out = work / f"scenes-{folds}"
     size = ["--count", 2, "--seconds", SCENE, "--longest", 2, "--events", 1, 2, "--quiet"]
@@ -119,7 +106,7 @@ def scenes(train: Train, clips: list[object], work: Path, folds: str) -> Path:
     return out
 
 
-def exported_for_every_score(train: Train, clips: list[object], work: Path) -> Path:
+def exported_for_every_score(clips: list[object], work: Path) -> Path:
     """The final bundle, tuned so that any score is an event: a student of four steps tells nothing apart."""
     chosen = json.loads((work / "report" / "labels.json").read_text(encoding="utf-8"))
     lowest = [{**label, "threshold": 0, "off": 0, "early": 0, "confirm": 1e-9} for label in chosen]

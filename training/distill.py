@@ -35,13 +35,13 @@ from training.recipe import Recipe, RunSettings
 from training.sampling import SeededSampler
 from training.scalars import scalars_for
 from training.schedules import schedule
+from training.skipping import SKIPPED_FILE
 from training.supervised import label_loss
 from training.tables import as_table
 from training.training_state import TrainingState
 
 SETTINGS_FILE = "settings.json"
 RECIPE_FILE = "recipe.toml"
-SKIPPED_FILE = "skipped.csv"
 HISTORY_FILE = "history.csv"
 REPORT_FILE = "report.json"
 TENSORBOARD = "tensorboard"

@@ -28,10 +28,10 @@ from training.errors import AudioFileError, ExtractError
 from training.files import locked, make_folder, refuse_other, remember, write_json
 from training.manifest import Entry, Manifest, Skipped, write_skipped
 from training.progress import bar
+from training.skipping import SKIPPED_FILE
 from training.teacher import Teacher
 
 SETTINGS_FILE = "settings.json"
-SKIPPED_FILE = "skipped.csv"
 REPORT_FILE = "report.json"
 _NAN = "the teacher gave NaN or infinity"
 

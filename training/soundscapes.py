@@ -20,11 +20,11 @@ from training.negatives import BACKGROUND
 from training.progress import bar
 from training.rooms import heard_in, impulse_response, random_room
 from training.scenes import Scene
+from training.skipping import SKIPPED_FILE
 from training.sounds import RATE, Sound, normalised
 from training.sources import Clips, faster, looped, part_of
 
 SETTINGS_FILE = "soundscapes.json"
-SKIPPED_FILE = "skipped.csv"
 _TRIES = 50
 _QUIET = 1e-10  # power below which a background is silence
 _RANGES = ("events", "distractors", "snr_db", "peak_dbfs", "speed")

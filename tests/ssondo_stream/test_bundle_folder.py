@@ -15,22 +15,12 @@ SPEC = StudentSpec("tiny", (Label("Dog bark"),), embedding_dim=4)
 OLD, NEW = {WEIGHTS_FILE: b"old", "MODEL_CARD.md": b"old"}, {"MODEL_CARD.md": b"new", "CREDITS.csv": b"new"}
 
 SAVE = """
-import os, signal, sys
+import sys
 from pathlib import Path
+from tests.parts_killed import die_after
 from tests.ssondo_stream.test_bundle_folder import NEW, SPEC, save_bundle
 
-left, sync, rename = int(sys.argv[2]), os.fsync, Path.replace
-
-def or_die(do):
-    def done(*args):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return do(*args)
-    return done
-
-os.fsync, Path.replace = or_die(sync), or_die(rename)
+die_after(int(sys.argv[2]), syncs=True)
 save_bundle(Path(sys.argv[1]), SPEC, b"new", NEW)
 """
 

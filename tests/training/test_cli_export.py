@@ -3,9 +3,8 @@
 import contextlib
 import json
 import shutil
-import sys
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from ssondo_stream.students import classifier
 from ssondo_stream.students.textures import Textures
 from tests.training.parts_distill import RECIPE, tones
 from tests.training.parts_embeddings import assert_killed, content, run_python
-from training.cli import main
+from tests.training.parts_train_cli import ssondo_train
 from training.estimates import Estimate
 from training.learner import STUDENT_FILE, new_learner, save_learner
 from training.manifest import open_manifest
@@ -27,25 +26,14 @@ from training.report import Evaluation, write_report
 from training.teachers.textures import MEL, TEXTURES_FILE, fit_textures
 from training.verifier import VERIFIER_FILE
 
-Call = Callable[..., tuple[int, str, str]]
+export = partial(ssondo_train, "export")
 
 EXPORT = """
-import os, signal, sys
-from pathlib import Path
+import sys
+from tests.parts_killed import die_after
 from training.cli import main
 
-left, sync, rename = int(sys.argv.pop(1)), os.fsync, Path.replace
-
-def or_die(do):
-    def done(*args):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return do(*args)
-    return done
-
-os.fsync, Path.replace = or_die(sync), or_die(rename)
+die_after(int(sys.argv.pop(1)), syncs=True)
 sys.argv[0] = "ssondo-train"
 main()
 """
@@ -58,20 +46,6 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 sys.argv[0] = "ssondo-train"
 main()
 """
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """The command in this process: exit code, standard output, standard error."""
-
-    def called(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ssondo-train", "export", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, *capsys.readouterr()
-
-    return called
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +69,7 @@ def given(folder: Path, *more: object) -> list[object]:
     return [folder / "student", "--probe", folder / "head", *more]
 
 
-def test_bundle_has_a_card_of_what_it_is_and_how_well_it_does(call: Call, finished: Path, tmp_path: Path) -> None:
+def test_bundle_has_a_card_of_what_it_is_and_how_well_it_does(finished: Path, tmp_path: Path) -> None:
     more = [
         "--report",
         finished / "report",
@@ -104,7 +78,7 @@ def test_bundle_has_a_card_of_what_it_is_and_how_well_it_does(call: Call, finish
         "--labels",
         finished / "labels.json",
     ]
-    code, said, error = call(*given(finished), *more, "--window", 2, "--out", tmp_path / "mine")
+    code, said, error = export(*given(finished), *more, "--window", 2, "--out", tmp_path / "mine")
     assert (code, error) == (0, ""), error
     card = (tmp_path / "mine" / CARD_FILE).read_text()
     difference = said.rsplit(" ", 1)[1].strip()
@@ -134,8 +108,8 @@ def test_bundle_has_a_card_of_what_it_is_and_how_well_it_does(call: Call, finish
     assert load_spec(tmp_path / "mine").window_frames == 124
 
 
-def test_card_says_what_is_not_known(call: Call, finished: Path, tmp_path: Path) -> None:
-    assert call(finished / "student", "--out", tmp_path / "mine")[0] == 0
+def test_card_says_what_is_not_known(finished: Path, tmp_path: Path) -> None:
+    assert export(finished / "student", "--out", tmp_path / "mine")[0] == 0
     card = (tmp_path / "mine" / CARD_FILE).read_text()
     assert "it has no labels" in card
     assert "## Labels" not in card
@@ -143,14 +117,14 @@ def test_card_says_what_is_not_known(call: Call, finished: Path, tmp_path: Path)
     assert "None were given. `ssondo-train evaluate`" in card
 
 
-def test_card_that_is_given_is_the_card(call: Call, finished: Path, tmp_path: Path) -> None:
+def test_card_that_is_given_is_the_card(finished: Path, tmp_path: Path) -> None:
     (tmp_path / CARD_FILE).write_text("# Mine\n")
-    assert call(*given(finished), "--extra", tmp_path / CARD_FILE, "--out", tmp_path / "mine")[0] == 0
+    assert export(*given(finished), "--extra", tmp_path / CARD_FILE, "--out", tmp_path / "mine")[0] == 0
     assert (tmp_path / "mine" / CARD_FILE).read_text() == "# Mine\n"
 
 
-def test_bundle_says_what_it_was_made_of(call: Call, finished: Path, tmp_path: Path) -> None:
-    assert call(*given(finished), "--labels", finished / "labels.json", "--out", tmp_path / "mine")[0] == 0
+def test_bundle_says_what_it_was_made_of(finished: Path, tmp_path: Path) -> None:
+    assert export(*given(finished), "--labels", finished / "labels.json", "--out", tmp_path / "mine")[0] == 0
     sums = {**content(finished / "student", "*"), **content(finished / "head", "*"), **content(finished, "*")}
     assert load_spec(tmp_path / "mine").source == {
         "recipe_sha256": RECIPE.fingerprint,
@@ -160,44 +134,44 @@ def test_bundle_says_what_it_was_made_of(call: Call, finished: Path, tmp_path: P
     }
 
 
-def test_bundle_takes_the_place_of_the_one_before(call: Call, finished: Path, tmp_path: Path) -> None:
-    assert call(*given(finished), "--out", tmp_path / "mine")[0] == 0
+def test_bundle_takes_the_place_of_the_one_before(finished: Path, tmp_path: Path) -> None:
+    assert export(*given(finished), "--out", tmp_path / "mine")[0] == 0
     assert (tmp_path / "mine" / WEIGHTS_FILE).exists()
-    assert call(*given(finished), "--no-weights", "--out", tmp_path / "mine")[0] == 0
+    assert export(*given(finished), "--no-weights", "--out", tmp_path / "mine")[0] == 0
     assert len(load_student(tmp_path / "mine").spec.labels) == 2
     assert not (tmp_path / "mine" / WEIGHTS_FILE).exists()
 
 
-def test_dry_run_says_what_would_be_written_and_writes_nothing(call: Call, finished: Path, tmp_path: Path) -> None:
-    code, said, _ = call(*given(finished), "--window", 1, "--out", tmp_path / "mine", "--dry-run")
+def test_dry_run_says_what_would_be_written_and_writes_nothing(finished: Path, tmp_path: Path) -> None:
+    code, said, _ = export(*given(finished), "--window", 1, "--out", tmp_path / "mine", "--dry-run")
     assert code == 0
     told = dict(line.split(maxsplit=1) for line in said.splitlines())
     assert (told["labels"], told["window_frames"], told["replaces"]) == ("Low, High", "61", "nothing")
     assert told["recipe_sha256"] == RECIPE.fingerprint
     assert not list(tmp_path.iterdir())
-    assert call(*given(finished), "--out", tmp_path / "mine")[0] == 0
+    assert export(*given(finished), "--out", tmp_path / "mine")[0] == 0
     assert set(told["files"].split(", ")) == {path.name for path in (tmp_path / "mine").iterdir()}
 
 
 @pytest.mark.parametrize("point", [5, 7, 8, 9])
 def test_killed_export_leaves_a_whole_bundle_and_the_next_one_the_same_files(
-    call: Call, finished: Path, tmp_path: Path, point: int
+    finished: Path, tmp_path: Path, point: int
 ) -> None:
     folder, whole = tmp_path / "mine", tmp_path / "whole" / "mine"
-    assert call(finished / "student", "--out", folder)[0] == 0
-    assert call(*given(finished), "--out", whole)[0] == 0
+    assert export(finished / "student", "--out", folder)[0] == 0
+    assert export(*given(finished), "--out", whole)[0] == 0
     before, after = content(folder, "*"), content(whole, "*")
     trial = len(before) + 2  # what is tried first has no card yet, and is renamed once
     assert_killed(run_python(EXPORT, trial + point, "export", *given(finished), "--out", folder))
     aside = tmp_path / ".mine.writing" / "old"
     assert content(aside if point == 8 else folder, "*") == (after if point == 9 else before)
-    assert call(*given(finished), "--out", folder)[0] == 0
+    assert export(*given(finished), "--out", folder)[0] == 0
     assert content(folder, "*") == after
     assert not aside.parent.exists()
 
 
-def test_full_disk_is_told_and_the_bundle_before_stays(call: Call, finished: Path, tmp_path: Path) -> None:
-    assert call(finished / "student", "--out", tmp_path / "mine")[0] == 0
+def test_full_disk_is_told_and_the_bundle_before_stays(finished: Path, tmp_path: Path) -> None:
+    assert export(finished / "student", "--out", tmp_path / "mine")[0] == 0
     before = content(tmp_path / "mine", "*")
     done = run_python(FILL_DISK, "export", *given(finished), "--out", tmp_path / "mine")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
@@ -233,7 +207,6 @@ def test_full_disk_is_told_and_the_bundle_before_stays(call: Call, finished: Pat
 )
 def test_mistake_is_one_line_and_nothing_is_written(
     *,
-    call: Call,
     finished: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -248,23 +221,23 @@ def test_mistake_is_one_line_and_nothing_is_written(
     (tmp_path / "confirm.json").write_text(json.dumps(confirmed))
     before = sorted(tmp_path.rglob("*"))
     with contextlib.chdir(tmp_path):
-        found, said, error = call("student", "--probe", "head", "--out", "mine", *more)
+        found, said, error = export("student", "--probe", "head", "--out", "mine", *more)
     assert (found, said, error.count("\n")) == (code, "", 1), error
     assert told in error
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_statistics_go_into_the_bundle_itself_and_its_card(call: Call, finished: Path, tmp_path: Path) -> None:
+def test_statistics_go_into_the_bundle_itself_and_its_card(finished: Path, tmp_path: Path) -> None:
     recipe, mine, textures = replace(RECIPE, mel=MEL), tmp_path / "mine", tmp_path / "textures"
     save_learner(tmp_path / STUDENT_FILE, new_learner(recipe, 12).eval(), recipe, ())
     fit_textures(open_manifest(tones(tmp_path / "audio")), textures, 0.6)
-    assert call(tmp_path, "--out", mine)[0] == 0
+    assert export(tmp_path, "--out", mine)[0] == 0
     before, more = content(mine, "*"), ["--textures", textures, "--out", mine]
-    assert call(mine, *more, "--window", 0)[:2] == (2, "")
-    code, said, _ = call(mine, *more, "--dry-run")
+    assert export(mine, *more, "--window", 0)[:2] == (2, "")
+    code, said, _ = export(mine, *more, "--dry-run")
     assert (code, said.split()) == (0, ["statistics", "748", "embedding_dim", str(load_spec(mine).embedding_dim + 748)])
     assert content(mine, "*") == before
-    assert call(mine, *more)[0] == 0
+    assert export(mine, *more)[0] == 0
     card, spec = (mine / CARD_FILE).read_text(), load_spec(mine)
     assert card.startswith("# Model card: mine\n")
     assert f"Of the {spec.embedding_dim:,} dimensions of an embedding the last 748 are computed" in card
@@ -272,7 +245,7 @@ def test_statistics_go_into_the_bundle_itself_and_its_card(call: Call, finished:
     assert spec.source["student_sha256"] == content(tmp_path, "*")[STUDENT_FILE]
 
 
-def test_verifier_must_speak_of_the_labels_of_the_head(call: Call, finished: Path, tmp_path: Path) -> None:
+def test_verifier_must_speak_of_the_labels_of_the_head(finished: Path, tmp_path: Path) -> None:
     recipe, count = replace(RECIPE, mel=MEL), Textures(MEL.n_mels).count
     save_learner(tmp_path / STUDENT_FILE, new_learner(recipe, 12).eval(), recipe, ())
     given = [tmp_path, "--probe", finished / "head", "--verifier", tmp_path, "--out", tmp_path / "mine"]
@@ -280,15 +253,15 @@ def test_verifier_must_speak_of_the_labels_of_the_head(call: Call, finished: Pat
         torch.manual_seed(0)
         tensors = {**classifier(count, labels + 1).state_dict(), "mean": torch.zeros(count)}
         save_file({**tensors, "deviation": torch.ones(count)}, tmp_path / VERIFIER_FILE)
-        code, _, error = call(*given)
+        code, _, error = export(*given)
         assert ("the verifier speaks of 3 labels, the probe of 2" in error) == (labels == 3)
         assert code == (2 if labels == 3 else 0)
     assert f", {3 * count + 3:,} of the verifier |" in (tmp_path / "mine" / CARD_FILE).read_text()
     assert load_student(tmp_path / "mine").spec.verifies
 
 
-def test_head_without_a_report_leaves_no_figures(call: Call, finished: Path, tmp_path: Path) -> None:
+def test_head_without_a_report_leaves_no_figures(finished: Path, tmp_path: Path) -> None:
     save_probe(tmp_path / "head", load_probe(finished / "head"))
-    assert call(finished / "student", "--probe", tmp_path / "head", "--out", tmp_path / "mine")[0] == 0
+    assert export(finished / "student", "--probe", tmp_path / "head", "--out", tmp_path / "mine")[0] == 0
     assert "## Figures\n\nNone were given." in (tmp_path / "mine" / CARD_FILE).read_text()
     assert load_spec(tmp_path / "mine").labels == (Label("Low", 0.4, 0.24, 0.7), Label("High", 0.6, 0.36, 0.8))

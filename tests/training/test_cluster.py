@@ -25,22 +25,14 @@ LEVELS = replace(PLAIN, levels=(40, 12), resampling=Resampling(2, 4))
 COMPARED = ("*.npy", "*.npz", "*.csv", "*.json", "*.png")
 
 CLUSTER = """
-import os, signal, sys
+import sys
 from pathlib import Path
+from tests.parts_killed import die_after
 from tests.training.test_cluster import LEVELS, PLAIN, PREPARED
 from training.cluster import cluster
 from training.embeddings import open_embeddings
 
-left, rename = int(sys.argv[4]), Path.replace
-
-def replace_or_die(self, target):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
-
-Path.replace = replace_or_die
+die_after(int(sys.argv[4]))
 settings = {"plain": PLAIN, "levels": LEVELS, "prepared": PREPARED}[sys.argv[3]]
 cluster(open_embeddings(Path(sys.argv[1])), range(600), Path(sys.argv[2]), settings, range(600, 700))
 """

@@ -18,22 +18,14 @@ from training.probe_head import HEAD_FILE, load_probe
 SETTINGS = ColumnSettings((0.02,), progress=False)
 
 MAKE = """
-import os, signal, sys
+import sys
 from pathlib import Path
+from tests.parts_killed import die_after
 from tests.training.test_column_step import SETTINGS, opened
 from training.column_step import make_head
 
-left, rename = int(sys.argv[2]), Path.replace
-
-def replace_or_die(self, target):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
-
 practice = opened(Path(sys.argv[1]))
-Path.replace = replace_or_die
+die_after(int(sys.argv[2]))
 make_head(practice, Path(sys.argv[1]) / "out", SETTINGS)
 """
 

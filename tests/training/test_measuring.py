@@ -24,21 +24,12 @@ SCORES = [f"{number:05d}.npz" for number in range(3)]
 Left = dict[str, dict[str, str]]
 
 KILLED = """
-import os, signal, sys
+import sys
 from pathlib import Path
+from tests.parts_killed import die_after
 from tests.training.parts_measuring import measure
 
-left, rename = int(sys.argv[2]), Path.replace
-
-def replace_or_die(self, target):
-    global left
-    if "out" in self.parts:
-        left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
-
-Path.replace = replace_or_die
+die_after(int(sys.argv[2]), within="out")
 measure(Path(sys.argv[1]))
 """
 

@@ -18,20 +18,12 @@ from training.skipping import SKIPPED_FILE, Skipping
 SETTINGS = ProbeSettings(grid=(Recipe(strength=0.1), Recipe(strength=1.0)), tested=(3,), resamples=20)
 
 KILLED = """
-import os, signal, sys
+import sys
 from pathlib import Path
+from tests.parts_killed import die_after
 from tests.training.test_probing import probed
 
-left, rename = int(sys.argv[2]), Path.replace
-
-def replace_or_die(self, target):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
-
-Path.replace = replace_or_die
+die_after(int(sys.argv[2]))
 probed(Path(sys.argv[1]))
 """
 

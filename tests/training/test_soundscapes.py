@@ -10,29 +10,22 @@ from tests.training.parts_sources import backgrounds, clips
 from training.annotations import annotated_recordings, read_annotations
 from training.errors import ManifestError, SettingsError
 from training.manifest import Manifest
+from training.skipping import SKIPPED_FILE
 from training.sounds import RATE, Sound
-from training.soundscapes import SKIPPED_FILE, Maker, Materials, SoundscapeSettings, write_soundscapes
+from training.soundscapes import Maker, Materials, SoundscapeSettings, write_soundscapes
 
 SETTINGS = SoundscapeSettings(count=3, seconds=12, events=(2, 3), longest_seconds=2.5, seed=4)
 PATTERNS = ("*.wav", "*.tsv", "*.json")
 
 WRITE = """
-import os, signal, sys
+import sys
 from pathlib import Path
+from tests.parts_killed import die_after
 from tests.training.test_soundscapes import SETTINGS, materials
 from training.manifest import Manifest
 from training.soundscapes import write_soundscapes
 
-left, rename = int(sys.argv[2]), Path.replace
-
-def replace_or_die(self, target):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
-
-Path.replace = replace_or_die
+die_after(int(sys.argv[2]))
 write_soundscapes(Path(sys.argv[1]) / "out", materials(Path(sys.argv[1])), SETTINGS, progress=False)
 """
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,10 @@ from ssondo_stream.students.export import write_bundle
 from tests.parts import PATIENCE
 from tests.training.parts_distill import CLIPS, RECIPE, recipe_file, sources, tones
 from tests.training.parts_embeddings import ROOT
+from tests.training.parts_train_cli import ssondo_train
 from tests.training.parts_verifier import folders
 from training import recipe
-from training.cli import app, main
+from training.cli import app
 from training.embeddings import open_embeddings
 from training.learner import STUDENT_FILE, new_learner, save_learner
 from training.manifest import open_manifest
@@ -29,22 +29,6 @@ from training.recipe import load_recipe
 from training.teachers.textures import MEL, fit_textures
 
 COMMANDS = tuple(typer.main.get_group(app).commands)
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """The command in this process: exit code, standard output, standard error."""
-
-    def called(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ssondo-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, *capsys.readouterr()
-
-    return called
 
 
 @pytest.fixture
@@ -59,51 +43,51 @@ def distilling(data: Path, out: Path, *more: object) -> list[object]:
     return ["distill", recipe, *given, "--out", out, "--device", "cpu", "--threads", 1, "--quiet", *more]
 
 
-def test_steps_lead_from_audio_to_a_bundle_that_runs(call: Call, tmp_path: Path) -> None:
+def test_steps_lead_from_audio_to_a_bundle_that_runs(tmp_path: Path) -> None:
     manifest, out = tones(tmp_path / "audio"), tmp_path / "out"
     teacher = ["--teacher", "default", "--seconds", 0.6, "--quiet"]
-    code, said, _ = call("extract", manifest, "--out", out / "embeddings", *teacher)
+    code, said, _ = ssondo_train("extract", manifest, "--out", out / "embeddings", *teacher)
     assert (code, f"{CLIPS} of {CLIPS} clips embedded, 0 skipped" in said) == (0, True)
 
     folds = ["--manifest", manifest, "--folds", "1,2,3,4", "--clusters", 2, "--quiet"]
-    code, said, _ = call("cluster", out / "embeddings", "--out", out / "clusters", *folds)
+    code, said, _ = ssondo_train("cluster", out / "embeddings", "--out", out / "clusters", *folds)
     assert (code, "2 clusters" in said) == (0, True)
 
     dim = open_embeddings(out / "embeddings").dim
     given = ["--manifest", manifest, "--embeddings", out / "embeddings", "--clusters", out / "clusters", "--threads", 1]
     recipe = [recipe_file(tmp_path), "--set", f"teacher.dim={dim}", "--set", "epochs=1"]
-    code, said, _ = call("distill", *recipe, *given, "--out", out / "student", "--device", "cpu", "--quiet")
+    code, said, _ = ssondo_train("distill", *recipe, *given, "--out", out / "student", "--device", "cpu", "--quiet")
     assert (code, "3 of 3 steps" in said) == (0, True)
 
-    code, said, _ = call("export", out / "student", "--out", out / "plain")
+    code, said, _ = ssondo_train("export", out / "student", "--out", out / "plain")
     assert (code, "0 labels, ONNX Runtime and torch differ by" in said) == (0, True)
     own = ["--teacher", out / "plain", "--seconds", 0.6, "--quiet"]
-    assert call("extract", manifest, "--out", out / "own", *own)[0] == 0
-    code, said, _ = call("probe", out / "own", "--manifest", manifest, "--out", out / "probe")
+    assert ssondo_train("extract", manifest, "--out", out / "own", *own)[0] == 0
+    code, said, _ = ssondo_train("probe", out / "own", "--manifest", manifest, "--out", out / "probe")
     assert (code, "on average over 4 unseen folds, 8 clips" in said) == (0, True)
 
     (tmp_path / "card.md").write_text("# A student")
     head = ["--probe", out / "probe", "--extra", tmp_path / "card.md"]
-    code, said, _ = call("export", out / "student", "--out", out / "bundle", *head)
+    code, said, _ = ssondo_train("export", out / "student", "--out", out / "bundle", *head)
     assert (code, "2 labels, ONNX Runtime" in said) == (0, True)
 
     scenes = ["--clips", manifest, "--count", 2, "--seconds", 4, "--longest", 1, "--events", 1, 2, "--quiet"]
-    code, said, _ = call("synthesis", "--out", out / "scenes", *scenes)
+    code, said, _ = ssondo_train("synthesis", "--out", out / "scenes", *scenes)
     assert (code, "2 soundscapes with" in said) == (0, True)
     given = ["--recordings", out / "scenes", "--clips", manifest, "--choose-on", out / "scenes", "--quiet"]
-    code, said, error = call("evaluate", out / "bundle", "--out", out / "report", *given, "--false-alarms", 1e6)
+    code, said, error = ssondo_train("evaluate", out / "bundle", "--out", out / "report", *given, "--false-alarms", 1e6)
     assert (code, "2 recordings and 8 clips measured" in said) == (0, True), error
     assert {"evaluation.md", "evaluation.json", "labels.json"} <= {path.name for path in (out / "report").iterdir()}
 
     final = ["--probe", out / "probe", "--labels", out / "report" / "labels.json"]
-    assert call("export", out / "student", "--out", out / "final", *final)[0] == 0
+    assert ssondo_train("export", out / "student", "--out", out / "final", *final)[0] == 0
     student = load_student(out / "final")
     assert student.infer(np.zeros((36, 128), np.float32)).logits.shape == (2, 2)
     assert [label.name for label in student.spec.labels] == ["high", "low"]
     assert student.spec.window_frames == 36
     assert load_recipe(str(out / "final" / "recipe.toml")).fingerprint == student.spec.source["recipe_sha256"]
 
-    assert call("export", out / "student", "--out", out / "small", *final, "--no-weights")[0] == 0
+    assert ssondo_train("export", out / "student", "--out", out / "small", *final, "--no-weights")[0] == 0
     assert {path.name for path in (out / "final").iterdir()} - {path.name for path in (out / "small").iterdir()} == {
         WEIGHTS_FILE
     }
@@ -112,46 +96,46 @@ def test_steps_lead_from_audio_to_a_bundle_that_runs(call: Call, tmp_path: Path)
         load_student(out / "small", engine="torch")
 
 
-def test_statistics_are_put_beside_a_finished_bundle(call: Call, tmp_path: Path) -> None:
+def test_statistics_are_put_beside_a_finished_bundle(tmp_path: Path) -> None:
     textures, bundle = tmp_path / "textures", tmp_path / "bundle"
     fit_textures(open_manifest(tones(tmp_path / "audio")), textures, 0.6)
     student = ColumnTagger(MobileNetV3(width_mult=0.1), None).eval()
     for name, mel in (("bundle", MEL), ("other", MelConfig())):
         write_bundle(student, tmp_path / name, StudentSpec(name, (), student.backbone.embedding_dim, mel))
-    code, said, _ = call("export", bundle, "--textures", textures, "--out", tmp_path / "both")
+    code, said, _ = ssondo_train("export", bundle, "--textures", textures, "--out", tmp_path / "both")
     assert (code, "748 statistics added" in said) == (0, True)
     both = load_student(tmp_path / "both").spec
     assert (both.computed_dim, both.embedding_dim) == (748, student.backbone.embedding_dim + 748)
-    code, _, error = call("export", tmp_path / "other", "--textures", textures, "--out", tmp_path / "none")
+    code, _, error = ssondo_train("export", tmp_path / "other", "--textures", textures, "--out", tmp_path / "none")
     assert (code, "the statistics are of frames as" in error) == (2, True)
 
 
-def test_head_over_columns_goes_into_a_bundle(call: Call, tmp_path: Path) -> None:
+def test_head_over_columns_goes_into_a_bundle(tmp_path: Path) -> None:
     heard, head, student = folders(tmp_path)[1], tmp_path / "head", tmp_path / "student"
     student.mkdir()
     save_learner(student / STUDENT_FILE, new_learner(RECIPE, 2), RECIPE, ())
     given = ["columns", heard, "--student", student, "--out", head, "--quiet", "--strength", 0.02]
-    code, said, _ = call(*given, "--dry-run")
+    code, said, _ = ssondo_train(*given, "--dry-run")
     assert (code, "recordings               6\n" in said, head.exists()) == (0, True, False)
-    code, said, error = call(*given)
+    code, said, error = ssondo_train(*given)
     assert (code, f"{head}: a head of 2 labels, of " in said) == (0, True), error
     assert {"head.pth", "head.safetensors", "report.json", "settings.json"} <= {path.name for path in head.iterdir()}
-    assert call("export", student, "--probe", head, "--window", 10, "--out", tmp_path / "final")[0] == 0
+    assert ssondo_train("export", student, "--probe", head, "--window", 10, "--out", tmp_path / "final")[0] == 0
     assert [label.name for label in load_student(tmp_path / "final").spec.labels] == ["Hiss", "Tone"]
 
 
-def test_verifier_is_made_once_and_never_of_other_settings(call: Call, tmp_path: Path) -> None:
+def test_verifier_is_made_once_and_never_of_other_settings(tmp_path: Path) -> None:
     bundle, heard, others = folders(tmp_path)
     out, given = tmp_path / "out", [heard, "--bundle", bundle, "--refuse", others, "--quiet"]
-    code, said, _ = call("verifier", *given, "--out", out, "--dry-run")
+    code, said, _ = ssondo_train("verifier", *given, "--out", out, "--dry-run")
     assert (code, out.exists()) == (0, False)
     told = {" ".join(line.split()) for line in said.splitlines()}
     assert {"recordings 6", "refused 3", "skipped 0", "labels ('Hiss', 'Tone')", "seed 0"} <= told
-    code, said, error = call("verifier", *given, "--out", out)
+    code, said, error = ssondo_train("verifier", *given, "--out", out)
     assert (code, f"{out}: a verifier of 2 labels, of 6 recordings and " in said) == (0, True), error
-    code, said, _ = call("verifier", *given, "--out", out)
+    code, said, _ = ssondo_train("verifier", *given, "--out", out)
     assert (code, said) == (0, f"{out}: this verifier is finished already, and left as it is\n")
-    code, said, error = call("verifier", *given, "--out", out, "--seed", 3)
+    code, said, error = ssondo_train("verifier", *given, "--out", out, "--seed", 3)
     assert (code, said, "seed: it has 0, asked is 3; name another output folder" in error) == (1, "", True)
 
 
@@ -177,11 +161,9 @@ def test_verifier_is_made_once_and_never_of_other_settings(call: Call, tmp_path:
         (["--device", "cuda:9"], 2, "device 'cuda:9'"),
     ],
 )
-def test_mistake_is_one_line_on_stderr(
-    *, call: Call, data: Path, tmp_path: Path, more: list[str], code: int, told: str
-) -> None:
+def test_mistake_is_one_line_on_stderr(*, data: Path, tmp_path: Path, more: list[str], code: int, told: str) -> None:
     (data / "embeddings" / "settings.json").write_text('{"seconds": 0.6}')
-    found, said, error = call(*distilling(data, tmp_path / "out", *more))
+    found, said, error = ssondo_train(*distilling(data, tmp_path / "out", *more))
     assert (found, said) == (code, "")
     assert error.startswith("ssondo-train: ")
     assert told in error
@@ -220,23 +202,23 @@ def test_mistake_is_one_line_on_stderr(
         (["evaluate", "none", "--clips", "{data}/meta.csv", "--out", "o"], 1, "no bundle 'none'"),
     ],
 )
-def test_mistake_of_another_step_is_one_line_too(call: Call, data: Path, step: list[str], code: int, told: str) -> None:
-    found, said, error = call(*(part.format(data=data) for part in step))
+def test_mistake_of_another_step_is_one_line_too(data: Path, step: list[str], code: int, told: str) -> None:
+    found, said, error = ssondo_train(*(part.format(data=data) for part in step))
     assert (found, said) == (code, "")
     assert told in error
     assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["listen"], ["distill"], ["extract", "a", "--out", "b", "--dtype", "float8"]])
-def test_bad_usage_exits_with_2(call: Call, arguments: list[str]) -> None:
-    code, said, error = call(*arguments)
+def test_bad_usage_exits_with_2(arguments: list[str]) -> None:
+    code, said, error = ssondo_train(*arguments)
     assert (code, said) == (2, "")
     assert "Error" in error
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(call: Call, name: str) -> None:
-    code, said, _ = call(name, "--help")
+def test_every_command_has_help(name: str) -> None:
+    code, said, _ = ssondo_train(name, "--help")
     assert code == 0
     assert "Usage: " in said
 
@@ -261,10 +243,10 @@ def test_help_leaves_torch_out() -> None:
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 
 
-def test_stop_says_how_it_goes_on(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_says_how_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> list[str]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(recipe, "list_recipes", interrupted)
-    code, _, error = call("recipes")
+    code, _, error = ssondo_train("recipes")
     assert (code, error.strip()) == (130, "ssondo-train: stopped; the same command goes on after what is finished")

@@ -21,22 +21,14 @@ LENIENT = VerifierSettings(max_skipped_share=0.4, progress=False)
 EVERYTHING = ("*", "scores/*")
 
 MAKE = """
-import os, signal, sys
+import sys
 from pathlib import Path
+from tests.parts_killed import die_after
 from tests.training.parts_verifier import folders
 from tests.training.test_verifier_step import SETTINGS
 from training.verifier_step import make_verifier, open_lessons
 
-left, rename = int(sys.argv[2]), Path.replace
-
-def replace_or_die(self, target):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
-
-Path.replace = replace_or_die
+die_after(int(sys.argv[2]))
 lessons = open_lessons(*folders(Path(sys.argv[1])), SETTINGS)
 make_verifier(lessons, Path(sys.argv[1]) / "out", SETTINGS)
 """
