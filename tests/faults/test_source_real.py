@@ -141,7 +141,9 @@ def test_a_stream_that_stalls_and_returns_in_another_format_disturbs_nothing_els
     url = f"http://127.0.0.1:{port}/tone"
     stream = f'[[source]]\nname = "yard"\nkind = "network"\nurl = "{url}"\nread_seconds = 1\nsilence_seconds = 1.5\n'
     tone = ("-v", "error", "-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=16000", "-ac", "2")
-    other = (require("ffmpeg"), *tone, "-c:a", "flac", "-f", "ogg", "-listen", "1", url)
+    # as they come, Ogg's pages are a second apart: as long as a stream may say nothing
+    pages = ("-c:a", "flac", "-f", "ogg", "-page_duration", "100000")
+    other = (require("ffmpeg"), *tone, *pages, "-listen", "1", url)
     with running(tmp_path / "s", DEMO + stream + QUIET) as service:
         service.wait(lambda s: seconds(s.metrics(), "analyzed", "demo") > 0, "the other source")
         with http_tone(port) as server:
