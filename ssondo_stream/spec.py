@@ -32,6 +32,7 @@ class Label:
         early: stricter threshold of the first evidence, on which `started` is announced.
         min_duration_seconds, hold_seconds: shorter events are dropped, shorter pauses bridged.
         confirm: an event needs such a certainty, of its mean score and its verifier together; 0 if the score decides.
+        bias: added to what the verifier says of it, in log odds, so that a certainty means the same of each label.
         ontology_id: of the AudioSet class that means the same, such as "/m/0bt9lr"; empty if there is none.
     """
 
@@ -43,6 +44,7 @@ class Label:
     hold_seconds: float = 1.0
     ontology_id: str = ""
     confirm: float = 0.0
+    bias: float = 0.0
 
     def __post_init__(self) -> None:
         check_plain(self)
@@ -158,8 +160,8 @@ class StudentSpec:
                 f"need window_frames <= {_LONGEST_WINDOW} and embedding_dim >= 1, "
                 f"got {self.window_frames} and {self.embedding_dim}"
             )
-        if any(label.confirm for label in self.labels) and not self.verifies:
-            raise ValueError("a label's confirm needs a verifier, and there is none")
+        if any(label.confirm or label.bias for label in self.labels) and not self.verifies:
+            raise ValueError("a label's confirm and bias need a verifier, and there is none")
         if not 0 <= self.computed_dim < self.embedding_dim:
             raise ValueError(f"need 0 <= computed_dim < embedding_dim, got {self.computed_dim} of {self.embedding_dim}")
         slugs = [label.slug for label in self.labels]

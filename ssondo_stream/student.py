@@ -94,6 +94,7 @@ class LoadedStudent:
         self._span = self._checked_span(bundle, span_seconds)
         self._network = open_network(bundle, self.spec, options)
         self._verifier = _open_verifier(bundle, options.threads) if self.spec.verifies else None
+        self._bias = np.array([label.bias for label in self.spec.labels], np.float32)
         self._computes = options.computes(self.spec)
         self._try(bundle)
 
@@ -109,7 +110,7 @@ class LoadedStudent:
 
     def verify(self, frames: Frames) -> NDArray[np.float32]:
         """What a sound's frames [t, n_mels] say for or against each label, [labels]; zeros without a verifier."""
-        return self._verifier.run(frames) if self._verifier else np.zeros(len(self.spec.labels), np.float32)
+        return self._verifier.run(frames) + self._bias if self._verifier else np.zeros_like(self._bias)
 
     def stream(self, hop_columns: int = 1) -> StudentStream:
         """The state of a new stream that infers every `hop_columns` columns."""
@@ -158,7 +159,7 @@ class LoadedStudent:
 
     def _check_verifier(self, bundle: Path, frames: Frames) -> None:
         try:
-            evidence = self.verify(frames)
+            evidence = self._verifier.run(frames) if self._verifier else self._bias
         except Exception as error:  # as above
             raise BundleError(f"{bundle}: the verifier does not take frames of {frames.shape}: {error}") from error
         if evidence.shape != (len(self.spec.labels),):

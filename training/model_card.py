@@ -120,13 +120,14 @@ def _parameters(network: nn.Module) -> str:
 
 
 def _labels(labels: Iterable[Label]) -> str:
-    header = ("label", "threshold", "off", "early", "confirm", "shortest, s", "pauses bridged, s", "AudioSet")
+    header = ("label", "threshold", "off", "early", "confirm", "bias", "shortest, s", "pauses bridged, s", "AudioSet")
     return _table(header, [_settings(label) for label in labels])
 
 
 def _settings(label: Label) -> tuple[str, ...]:
-    levels = (label.threshold, label.off, label.early, label.confirm, label.min_duration_seconds, label.hold_seconds)
-    return (label.name, *(f"{level:g}" for level in levels), label.ontology_id)
+    levels = (label.threshold, label.off, label.early, label.confirm, label.bias)
+    durations = (label.min_duration_seconds, label.hold_seconds)
+    return (label.name, *(f"{number:g}" for number in (*levels, *durations)), label.ontology_id)
 
 
 def _recipe(recipe: Recipe) -> dict[str, str]:

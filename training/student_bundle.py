@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -86,7 +86,8 @@ def plan_bundle(
         name: of the bundle.
         probe: the head over its embeddings; without one the bundle gives embeddings alone.
         verifier: frames of a sound -> evidence for the probe's labels; only with a probe.
-        labels: of the probe with settings for streams; with the probe's own thresholds if not given.
+        labels: of the probe with settings for streams; with the probe's own thresholds if not given. With a verifier
+            their certainties are centred.
         window_seconds: that the monitor shows it at once; what it was trained on if not given.
         weights: torch's too, half of its size; without them other engines run it, but torch does not.
         source: checksums of what it is made of, beside that of the recipe.
@@ -101,6 +102,7 @@ def plan_bundle(
         raise RecipeError(f"expected a window of more than 0 s, got {seconds}")
     if verifier:
         _check_verifier(verifier, probe, recipe)
+        labels = labels and [centred(label) for label in labels]
     try:
         spec = StudentSpec(
             name=name,
@@ -168,6 +170,17 @@ def read_label_settings(path: Path) -> tuple[Label, ...]:
         return tuple(Label(**settings) for settings in json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise RecipeError(f"{path}: expected a list of labels with their settings ({error})") from error
+
+
+def centred(label: Label) -> Label:
+    """A label that finds the same, its certainties moved so that what it asks for is one half.
+
+    A verifier that has learnt to doubt is never very certain, and of one label less than of another: after this one
+    half is just enough for each. Where no certainty is asked for, or all, there is nothing to move.
+    """
+    if not 0 < label.confirm < 1:
+        return label
+    return replace(label, confirm=0.5, bias=round(label.bias - math.log(label.confirm / (1 - label.confirm)), 6))
 
 
 def _check_verifier(verifier: nn.Module, probe: Probe | None, recipe: Recipe) -> None:

@@ -154,8 +154,17 @@ def test_bundles_say_whether_they_verify(bundle: Path) -> None:
         load_spec(bundle)
 
 
-def test_verifier_of_other_labels_is_refused(tmp_path: Path) -> None:
-    save_bundle(tmp_path, SPEC, tiny_network(), {"verifier.onnx": mean_verifier(3)})
+def test_bias_is_added_to_the_evidence_of_its_label(bundle: Path, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).normal(size=(40, 128)).astype(np.float32)
+    labels = tuple(replace(label, bias=bias) for label, bias in zip(LABELS, (2.5, -1.0), strict=True))
+    save_bundle(tmp_path / "biased", replace(SPEC, labels=labels), tiny_network(), {"verifier.onnx": mean_verifier()})
+    added = load_student(tmp_path / "biased").verify(frames) - load_student(bundle).verify(frames)
+    assert added == pytest.approx([2.5, -1.0], abs=1e-6)
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+def test_verifier_of_other_labels_is_refused(tmp_path: Path, labels: int) -> None:
+    save_bundle(tmp_path, SPEC, tiny_network(), {"verifier.onnx": mean_verifier(labels)})
     with pytest.raises(BundleError, match="the verifier must speak of 2 labels"):
         load_student(tmp_path)
 
@@ -166,11 +175,15 @@ def test_damaged_verifier_is_refused(tmp_path: Path) -> None:
         load_student(tmp_path)
 
 
-def test_confirm_needs_a_verifier_and_is_a_share() -> None:
-    with pytest.raises(ValueError, match="confirm needs a verifier"):
+def test_confirm_and_bias_need_a_verifier_and_make_sense() -> None:
+    with pytest.raises(ValueError, match="confirm and bias need a verifier"):
         replace(SPEC, verifies=False, labels=(Label("Low sound", confirm=0.5),))
+    with pytest.raises(ValueError, match="bias need a verifier"):
+        replace(SPEC, verifies=False, labels=(Label("Low sound", bias=0.5),))
     with pytest.raises(ValueError, match="confirm from 0 to 1"):
         Label("Low sound", confirm=1.5)
+    with pytest.raises(ValueError, match=r"Label\.bias must be a number"):
+        Label("Low sound", bias=float("nan"))
 
 
 def test_terse_network_is_the_same_and_one_that_branches_is_left_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +16,7 @@ from ssondo_stream.bundle import CARD_FILE, WEIGHTS_FILE, Label, load_spec
 from ssondo_stream.loading import load_student
 from ssondo_stream.students import classifier
 from ssondo_stream.students.textures import Textures
+from ssondo_stream.verifier import certainty
 from tests.training.parts_distill import RECIPE, tones
 from tests.training.parts_embeddings import assert_killed, content, run_python
 from tests.training.parts_train_cli import ssondo_train
@@ -23,6 +25,7 @@ from training.learner import STUDENT_FILE, new_learner, save_learner
 from training.manifest import open_manifest
 from training.probe_head import Probe, load_probe, save_probe
 from training.report import Evaluation, write_report
+from training.student_bundle import centred
 from training.teachers.textures import MEL, TEXTURES_FILE, fit_textures
 from training.verifier import VERIFIER_FILE
 
@@ -93,8 +96,8 @@ def test_bundle_has_a_card_of_what_it_is_and_how_well_it_does(finished: Path, tm
         f"| Size | {weights:,} parameters of the network |",
         f"| Files | {sum(path.stat().st_size for path in listed) / 1e6:.2f} MB, with torch's weights |",
         f"| Parity | ONNX Runtime and torch differ by {difference} of the largest output |",
-        "| Low | 0.5 | 0.25 | 0.7 | 0 | 0 | 1 |  |",
-        "| High | 0.5 | 0.3 | 0.7 | 0 | 0 | 1 | /m/01 |",
+        "| Low | 0.5 | 0.25 | 0.7 | 0 | 0 | 0 | 1 |  |",
+        "| High | 0.5 | 0.3 | 0.7 | 0 | 0 | 0 | 1 | /m/01 |",
         "Thresholds and the rest are those that were given at the export.",
         "| Student | mobilenetv3 (width_mult=0.1) |",
         "| Learns | what the teacher made up says of each clip; loss cosine |",
@@ -188,7 +191,7 @@ def test_full_disk_is_told_and_the_bundle_before_stays(finished: Path, tmp_path:
         (["--window", "inf"], 2, "expected a window of more than 0 s, got inf"),
         (["--window", "0.1"], 2, "need 1 <= column_frames <= window_frames, got 32 and 5"),
         (["--window", "1e6"], 2, "need window_frames <= 100000"),
-        (["--labels", "confirm.json"], 2, "a label's confirm needs a verifier"),
+        (["--labels", "confirm.json"], 2, "a label's confirm and bias need a verifier"),
         (["--labels", "few.json"], 1, "labels must be those of the probe, ('Low', 'High'), got ['Low']"),
         (["--labels", "none.json"], 2, "none.json: expected a list of labels"),
         (["--extra", "none.md"], 2, "none.md: No such file or directory; expected a file to go with the bundle"),
@@ -245,19 +248,47 @@ def test_statistics_go_into_the_bundle_itself_and_its_card(finished: Path, tmp_p
     assert spec.source["student_sha256"] == content(tmp_path, "*")[STUDENT_FILE]
 
 
-def test_verifier_must_speak_of_the_labels_of_the_head(finished: Path, tmp_path: Path) -> None:
+def verified(finished: Path, folder: Path, labels: int = 2) -> list[object]:
+    """How to export a student with a head and a verifier of so many labels, all of them as they began."""
     recipe, count = replace(RECIPE, mel=MEL), Textures(MEL.n_mels).count
-    save_learner(tmp_path / STUDENT_FILE, new_learner(recipe, 12).eval(), recipe, ())
-    given = [tmp_path, "--probe", finished / "head", "--verifier", tmp_path, "--out", tmp_path / "mine"]
+    save_learner(folder / STUDENT_FILE, new_learner(recipe, 12).eval(), recipe, ())
+    torch.manual_seed(0)
+    tensors = {**classifier(count, labels + 1).state_dict(), "mean": torch.zeros(count)}
+    save_file({**tensors, "deviation": torch.ones(count)}, folder / VERIFIER_FILE)
+    return [folder, "--probe", finished / "head", "--verifier", folder]
+
+
+def test_verifier_must_speak_of_the_labels_of_the_head(finished: Path, tmp_path: Path) -> None:
+    count = Textures(MEL.n_mels).count
     for labels in (3, 2):
-        torch.manual_seed(0)
-        tensors = {**classifier(count, labels + 1).state_dict(), "mean": torch.zeros(count)}
-        save_file({**tensors, "deviation": torch.ones(count)}, tmp_path / VERIFIER_FILE)
-        code, _, error = export(*given)
+        code, _, error = export(*verified(finished, tmp_path, labels), "--out", tmp_path / "mine")
         assert ("the verifier speaks of 3 labels, the probe of 2" in error) == (labels == 3)
         assert code == (2 if labels == 3 else 0)
     assert f", {3 * count + 3:,} of the verifier |" in (tmp_path / "mine" / CARD_FILE).read_text()
     assert load_student(tmp_path / "mine").spec.verifies
+
+
+def test_certainties_are_centred_so_that_one_half_finds_what_was_chosen(finished: Path, tmp_path: Path) -> None:
+    given, frames = verified(finished, tmp_path), np.random.default_rng(0).normal(size=(40, 64)).astype(np.float32)
+    assert export(*given, "--out", tmp_path / "plain")[0] == 0
+    chosen = [{"name": "Low", "confirm": 0.05}, {"name": "High", "confirm": 0.9, "bias": 1.0}]
+    (tmp_path / "chosen.json").write_text(json.dumps(chosen))
+    assert export(*given, "--labels", tmp_path / "chosen.json", "--out", tmp_path / "mine")[0] == 0
+    plain, mine = load_student(tmp_path / "plain"), load_student(tmp_path / "mine")
+    assert [label.confirm for label in mine.spec.labels] == [0.5, 0.5]
+    assert "| Low | 0.5 | 0.3 | 0.7 | 0.5 | 2.94444 | 0 | 1 |  |" in (tmp_path / "mine" / CARD_FILE).read_text()
+    for asked, before, after, own in zip(
+        (0.05, 0.9), plain.verify(frames), mine.verify(frames), (0.0, 1.0), strict=True
+    ):
+        scores = np.linspace(0.001, 0.999, 500)
+        enough = [certainty(score, before + own) >= asked for score in scores]
+        assert enough == [certainty(score, after) >= 0.5 for score in scores]
+        assert {True, False} == set(enough)
+
+
+@pytest.mark.parametrize("confirm", [0.0, 1.0])
+def test_nothing_is_moved_where_nothing_or_everything_is_asked_for(confirm: float) -> None:
+    assert centred(Label("Low", confirm=confirm, bias=0.3)) == Label("Low", confirm=confirm, bias=0.3)
 
 
 def test_head_without_a_report_leaves_no_figures(finished: Path, tmp_path: Path) -> None:
