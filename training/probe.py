@@ -135,11 +135,13 @@ def probe(data: ProbeData, settings: ProbeSettings | None = None, *, progress: b
     with closing(bar("probe", len(splits) + 1, unit="head", shown=progress)) as shown:
         for fold, fitted_on in splits:
             tested = data.folds == fold
-            recipe, head = _fitted(data.where(fitted_on), settings)
+            if settings.tested is None or not results:  # else all folds that are tested are left out of one head
+                recipe, head = _fitted(data.where(fitted_on), settings)
             scores[tested] = head_scores(head, data.embeddings[tested], settings.task)
             results.append(FoldResult(fold, int(tested.sum()), recipe, _estimate(scores, data, tested, settings)))
             shown.update()
-        recipe, head = _fitted(data if settings.tested is None else data.where(splits[0][1]), settings)
+        if settings.tested is None:
+            recipe, head = _fitted(data, settings)
         shown.update()
     tested = np.isin(data.folds, [fold for fold, _ in splits])
     thresholds = tuple(best_threshold(scores[tested, i], data.targets[tested, i]) for i in range(len(data.labels)))

@@ -29,7 +29,7 @@ from training.labels import LABELS
 from training.learner import STUDENT_FILE, load_learner
 from training.losses import LossSettings
 from training.mistakes import mistakes
-from training.probe import ProbeSettings, probe
+from training.probe import probe
 from training.probe_data import ProbeData, probe_data
 from training.probe_head import HEAD_FILE
 from training.recipe import Recipe, RunSettings, load_recipe
@@ -194,7 +194,7 @@ class Split:
 
     def _right(self, found: ProbeData) -> float:
         unit = normalize(torch.from_numpy(found.embeddings), dim=1).numpy()  # as each teacher of an ensemble is heard
-        return probe(replace(found, embeddings=unit), ProbeSettings(tested=self.left_out)).mean
+        return probe(replace(found, embeddings=unit), self.effort.probe(self.left_out)).mean
 
     def _finished(self, out: Path, recipe: Recipe) -> bool:
         """Whether all of a training is there, which then needs no data."""

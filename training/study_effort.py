@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from training.probe import GRID, ProbeSettings
 from training.recipe import Recipe, load_recipe
 
 
@@ -19,6 +20,7 @@ class Effort:
         draws: in an epoch; 0 for those of the recipe.
         practice: minutes that a head is fitted on.
         mistakable: minutes with nothing to report; what a student finds in them its verifier learns to refuse.
+        probed: recipes of a linear probe to choose from, the first ones of the usual grid.
         measured, chosen_on: minutes with sounds in them that it is measured on, and that its settings are chosen on.
     """
 
@@ -31,8 +33,13 @@ class Effort:
     draws: int = 0
     practice: int = 150
     mistakable: int = 2000
+    probed: int = len(GRID)
     measured: int = 40
     chosen_on: int = 80
+
+    def probe(self, tested: tuple[int, ...]) -> ProbeSettings:
+        """How what is learnt is tested on these folds."""
+        return ProbeSettings(grid=GRID[: self.probed], tested=tested)
 
     def recipe(self, name: str, seed: int) -> Recipe:
         """A shipped recipe with so much effort."""

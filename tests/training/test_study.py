@@ -23,6 +23,7 @@ LITTLE = Effort(
     draws=4,
     practice=12,
     mistakable=2,
+    probed=1,
     measured=1,
     chosen_on=1,
 )
