@@ -1,6 +1,7 @@
 """A network beside statistics: hidden while it learns, standardised after, apart in bundles and their streams."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,19 @@ def bundle_of(network: TexturedMobileNetV3, folder: Path, *, apart: bool = True)
     return folder
 
 
+@pytest.fixture(scope="module")
+def network() -> TexturedMobileNetV3:
+    """One that nobody changes."""
+    return settled()
+
+
+@pytest.fixture(scope="module")
+def bundles(network: TexturedMobileNetV3, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """Its bundles, with statistics that are apart and with those that the head sees."""
+    folder = tmp_path_factory.mktemp("textured")
+    return {apart: bundle_of(network, folder / str(apart), apart=apart) for apart in (True, False)}
+
+
 def test_statistics_are_hidden_while_the_network_learns_and_standardised_after() -> None:
     network, sounds = settled(), torch.cat(images())
     count = network.textures.count
@@ -77,9 +91,10 @@ def test_a_student_learns_nothing_through_them() -> None:
 
 @pytest.mark.parametrize("engine", ["onnx", "openvino", "torch"])
 @pytest.mark.parametrize("apart", [True, False])
-def test_engines_agree_at_lengths_that_no_column_divides(tmp_path: Path, engine: Engine, apart: bool) -> None:
-    network = settled()
-    student = load_student(bundle_of(network, tmp_path, apart=apart), engine=engine)
+def test_engines_agree_at_lengths_that_no_column_divides(
+    network: TexturedMobileNetV3, bundles: dict[bool, Path], engine: Engine, apart: bool
+) -> None:
+    student = load_student(bundles[apart], engine=engine)
     frames = log_mel(seeded().audio(10, RATE, 1), MEL)
     for length in (9, 100, 311, 621):
         found = student.infer(frames[:length])
@@ -91,9 +106,8 @@ def test_engines_agree_at_lengths_that_no_column_divides(tmp_path: Path, engine:
 
 
 @pytest.mark.parametrize("engine", ["onnx", "openvino", "torch"])
-def test_in_a_stream_every_window_is_what_it_is_alone(tmp_path: Path, engine: Engine) -> None:
-    bundle = bundle_of(settled(), tmp_path)
-    whole, quick = load_student(bundle, engine=engine), load_student(bundle, engine=engine, scores_only=True)
+def test_in_a_stream_every_window_is_what_it_is_alone(bundles: dict[bool, Path], engine: Engine) -> None:
+    whole, quick = (load_student(bundles[True], engine=engine, scores_only=only) for only in (False, True))
     frames = log_mel(seeded().audio(14, RATE, 3), MEL)
     streamed = quick.stream(3)
     assert isinstance(streamed, LocalStream)
@@ -105,10 +119,9 @@ def test_in_a_stream_every_window_is_what_it_is_alone(tmp_path: Path, engine: En
         assert len(b.embedding) == len(a.embedding) + COUNT == whole.spec.embedding_dim
 
 
-def test_scores_alone_need_no_statistics_where_the_head_does_not_see_them(tmp_path: Path) -> None:
+def test_scores_alone_need_no_statistics_where_the_head_does_not_see_them(bundles: dict[bool, Path]) -> None:
     frames = log_mel(seeded().audio(10, RATE, 1), MEL)
-    for apart in (True, False):
-        folder = bundle_of(settled(), tmp_path / str(apart), apart=apart)
+    for apart, folder in bundles.items():
         whole, quick = load_student(folder).infer(frames), load_student(folder, scores_only=True).infer(frames)
         np.testing.assert_array_equal(whole.logits, quick.logits)
         assert len(whole.embedding) - len(quick.embedding) == (COUNT if apart else 0)
@@ -139,8 +152,8 @@ def test_statistics_are_put_beside_a_finished_student(tmp_path: Path) -> None:
         beside(tmp_path / "both", standard, count)
 
 
-def test_a_bundle_without_its_statistics_is_refused(tmp_path: Path) -> None:
-    bundle = bundle_of(settled(), tmp_path)
+def test_a_bundle_without_its_statistics_is_refused(bundles: dict[bool, Path], tmp_path: Path) -> None:
+    bundle = shutil.copytree(bundles[True], tmp_path / "damaged")
     described = json.loads((bundle / "bundle.json").read_text())
     del described["files"]["computed.onnx"]
     (bundle / "bundle.json").write_text(json.dumps(described))

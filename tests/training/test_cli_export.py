@@ -7,16 +7,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from ssondo_stream.bundle import CARD_FILE, WEIGHTS_FILE, Label, load_spec
 from ssondo_stream.loading import load_student
 from ssondo_stream.students import classifier
-from ssondo_stream.students.textures import Textures
-from ssondo_stream.verifier import certainty
 from tests.training.parts_distill import RECIPE, tones
 from tests.training.parts_embeddings import assert_killed, content, run_python
 from tests.training.parts_train_cli import ssondo_train
@@ -25,9 +21,7 @@ from training.learner import STUDENT_FILE, new_learner, save_learner
 from training.manifest import open_manifest
 from training.probe_head import Probe, load_probe, save_probe
 from training.report import Evaluation, write_report
-from training.student_bundle import centred
 from training.teachers.textures import MEL, TEXTURES_FILE, fit_textures
-from training.verifier import VERIFIER_FILE
 
 export = partial(ssondo_train, "export")
 
@@ -156,14 +150,21 @@ def test_dry_run_says_what_would_be_written_and_writes_nothing(finished: Path, t
     assert set(told["files"].split(", ")) == {path.name for path in (tmp_path / "mine").iterdir()}
 
 
+@pytest.fixture(scope="module")
+def bundles(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One without a head, and one with it that takes its place."""
+    before, after = (tmp_path_factory.mktemp(name) / "mine" for name in ("before", "after"))
+    assert export(finished / "student", "--out", before)[0] == 0
+    assert export(*given(finished), "--out", after)[0] == 0
+    return before, after
+
+
 @pytest.mark.parametrize("point", [5, 7, 8, 9])
 def test_killed_export_leaves_a_whole_bundle_and_the_next_one_the_same_files(
-    finished: Path, tmp_path: Path, point: int
+    finished: Path, bundles: tuple[Path, Path], tmp_path: Path, point: int
 ) -> None:
-    folder, whole = tmp_path / "mine", tmp_path / "whole" / "mine"
-    assert export(finished / "student", "--out", folder)[0] == 0
-    assert export(*given(finished), "--out", whole)[0] == 0
-    before, after = content(folder, "*"), content(whole, "*")
+    folder = shutil.copytree(bundles[0], tmp_path / "mine")
+    before, after = (content(bundle, "*") for bundle in bundles)
     trial = len(before) + 2  # what is tried first has no card yet, and is renamed once
     assert_killed(run_python(EXPORT, trial + point, "export", *given(finished), "--out", folder))
     aside = tmp_path / ".mine.writing" / "old"
@@ -173,13 +174,14 @@ def test_killed_export_leaves_a_whole_bundle_and_the_next_one_the_same_files(
     assert not aside.parent.exists()
 
 
-def test_full_disk_is_told_and_the_bundle_before_stays(finished: Path, tmp_path: Path) -> None:
-    assert export(finished / "student", "--out", tmp_path / "mine")[0] == 0
-    before = content(tmp_path / "mine", "*")
-    done = run_python(FILL_DISK, "export", *given(finished), "--out", tmp_path / "mine")
+def test_full_disk_is_told_and_the_bundle_before_stays(
+    finished: Path, bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bundles[0], tmp_path / "mine")
+    done = run_python(FILL_DISK, "export", *given(finished), "--out", folder)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "no room left to write the bundle (File too large)" in done.stderr
-    assert content(tmp_path / "mine", "*") == before
+    assert content(folder, "*") == content(bundles[0], "*")
 
 
 @pytest.mark.parametrize(
@@ -246,49 +248,6 @@ def test_statistics_go_into_the_bundle_itself_and_its_card(finished: Path, tmp_p
     assert f"Of the {spec.embedding_dim:,} dimensions of an embedding the last 748 are computed" in card
     assert spec.source["textures_sha256"] == content(textures, "*")[TEXTURES_FILE]
     assert spec.source["student_sha256"] == content(tmp_path, "*")[STUDENT_FILE]
-
-
-def verified(finished: Path, folder: Path, labels: int = 2) -> list[object]:
-    """How to export a student with a head and a verifier of so many labels, all of them as they began."""
-    recipe, count = replace(RECIPE, mel=MEL), Textures(MEL.n_mels).count
-    save_learner(folder / STUDENT_FILE, new_learner(recipe, 12).eval(), recipe, ())
-    torch.manual_seed(0)
-    tensors = {**classifier(count, labels + 1).state_dict(), "mean": torch.zeros(count)}
-    save_file({**tensors, "deviation": torch.ones(count)}, folder / VERIFIER_FILE)
-    return [folder, "--probe", finished / "head", "--verifier", folder]
-
-
-def test_verifier_must_speak_of_the_labels_of_the_head(finished: Path, tmp_path: Path) -> None:
-    count = Textures(MEL.n_mels).count
-    for labels in (3, 2):
-        code, _, error = export(*verified(finished, tmp_path, labels), "--out", tmp_path / "mine")
-        assert ("the verifier speaks of 3 labels, the probe of 2" in error) == (labels == 3)
-        assert code == (2 if labels == 3 else 0)
-    assert f", {3 * count + 3:,} of the verifier |" in (tmp_path / "mine" / CARD_FILE).read_text()
-    assert load_student(tmp_path / "mine").spec.verifies
-
-
-def test_certainties_are_centred_so_that_one_half_finds_what_was_chosen(finished: Path, tmp_path: Path) -> None:
-    given, frames = verified(finished, tmp_path), np.random.default_rng(0).normal(size=(40, 64)).astype(np.float32)
-    assert export(*given, "--out", tmp_path / "plain")[0] == 0
-    chosen = [{"name": "Low", "confirm": 0.05}, {"name": "High", "confirm": 0.9, "bias": 1.0}]
-    (tmp_path / "chosen.json").write_text(json.dumps(chosen))
-    assert export(*given, "--labels", tmp_path / "chosen.json", "--out", tmp_path / "mine")[0] == 0
-    plain, mine = load_student(tmp_path / "plain"), load_student(tmp_path / "mine")
-    assert [label.confirm for label in mine.spec.labels] == [0.5, 0.5]
-    assert "| Low | 0.5 | 0.3 | 0.7 | 0.5 | 2.94444 | 0 | 1 |  |" in (tmp_path / "mine" / CARD_FILE).read_text()
-    for asked, before, after, own in zip(
-        (0.05, 0.9), plain.verify(frames), mine.verify(frames), (0.0, 1.0), strict=True
-    ):
-        scores = np.linspace(0.001, 0.999, 500)
-        enough = [certainty(score, before + own) >= asked for score in scores]
-        assert enough == [certainty(score, after) >= 0.5 for score in scores]
-        assert {True, False} == set(enough)
-
-
-@pytest.mark.parametrize("confirm", [0.0, 1.0])
-def test_nothing_is_moved_where_nothing_or_everything_is_asked_for(confirm: float) -> None:
-    assert centred(Label("Low", confirm=confirm, bias=0.3)) == Label("Low", confirm=confirm, bias=0.3)
 
 
 def test_head_without_a_report_leaves_no_figures(finished: Path, tmp_path: Path) -> None:
