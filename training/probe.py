@@ -131,7 +131,7 @@ def probe(data: ProbeData, settings: ProbeSettings | None = None, *, progress: b
     settings = settings or ProbeSettings()
     splits = check_probe(data, settings)
     scores = np.full(data.targets.shape, np.nan, np.float32)
-    results = []
+    results: list[FoldResult] = []
     with closing(bar("probe", len(splits) + 1, unit="head", shown=progress)) as shown:
         for fold, fitted_on in splits:
             tested = data.folds == fold
