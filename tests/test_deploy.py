@@ -82,7 +82,7 @@ EXPECTED: dict[tuple[str, int], tuple[str, ...]] = {
     ("privacy.md", 0): (r"/state/ssondo-monitor/spool\.sqlite\n", r"127\.0\.0\.1:9?\d+ \(LISTEN\)"),
     ("privacy.md", 1): (r"attached with \d+ threads",),
     ("privacy.md", 2): (r"^\d{1,5} bytes written in 5 s",),
-    ("tuning.md", 1): ("0.05: 0 events\n0.1: 0 events\n0.2: 0 events",),
+    ("tuning.md", 1): ("0.3: 0 events\n0.5: 0 events\n0.7: 0 events",),
     ("tuning.md", 2): ("sounds overlapped",),
 }
 
