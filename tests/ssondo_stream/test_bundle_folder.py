@@ -9,7 +9,8 @@ import pytest
 from ssondo_stream.bundle import SPEC_FILE, WEIGHTS_FILE, Label, StudentSpec, load_spec, save_bundle
 from ssondo_stream.bundle_folder import trial_folder
 from ssondo_stream.errors import BundleError
-from tests.training.parts_embeddings import assert_killed, content, run_python
+from tests.parts_forked import run_python
+from tests.training.parts_embeddings import assert_killed, content
 
 SPEC = StudentSpec("tiny", (Label("Dog bark"),), embedding_dim=4)
 OLD, NEW = {WEIGHTS_FILE: b"old", "MODEL_CARD.md": b"old"}, {"MODEL_CARD.md": b"new", "CREDITS.csv": b"new"}

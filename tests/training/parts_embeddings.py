@@ -3,14 +3,12 @@
 import hashlib
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.parts import PATIENCE
 from training.embeddings import EmbeddingsWriter, Precision
 
 ROOT = Path(__file__).parents[2]
@@ -39,12 +37,6 @@ def content(folder: Path, *patterns: str) -> dict[str, str]:
     """Checksum of each file that a pattern matches."""
     found = [path for pattern in patterns for path in folder.glob(pattern) if path.is_file()]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
-
-
-def run_python(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """A program in a process of its own, from the repository's root."""
-    command = [sys.executable, "-W", "error", "-c", program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE * 120, cwd=ROOT)
 
 
 def assert_killed(done: subprocess.CompletedProcess[str]) -> None:

@@ -13,8 +13,9 @@ import torch
 from ssondo_stream.bundle import CARD_FILE, WEIGHTS_FILE, Label, load_spec
 from ssondo_stream.loading import load_student
 from ssondo_stream.students import classifier
+from tests.parts_forked import run_python
 from tests.training.parts_distill import RECIPE, tones
-from tests.training.parts_embeddings import assert_killed, content, run_python
+from tests.training.parts_embeddings import assert_killed, content
 from tests.training.parts_train_cli import ssondo_train
 from training.estimates import Estimate
 from training.learner import STUDENT_FILE, new_learner, save_learner

@@ -11,7 +11,8 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import euclidean_distances
 
 from tests.bench.cluster import cluster_memory
-from tests.training.parts_embeddings import assert_killed, blobs, content, names, random_rows, run_python, stored
+from tests.parts_forked import run_python
+from tests.training.parts_embeddings import assert_killed, blobs, content, names, random_rows, stored
 from training.cluster import ClusterSettings, cluster, fold_rows, plan_clustering, read_clusters
 from training.embeddings import Embeddings, open_embeddings
 from training.errors import ClusterError, EmbeddingsError, ManifestError, SettingsError

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts_forked import run_python
 from tests.training.parts_distill import RECIPE
-from tests.training.parts_embeddings import assert_killed, content, run_python
+from tests.training.parts_embeddings import assert_killed, content
 from tests.training.parts_verifier import LABELS, folders
 from training.annotations import annotated_recordings, annotation_path, write_annotations
 from training.column_step import ColumnSettings, Practice, make_head, open_practice

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts_forked import run_python
 from tests.training.parts_distill import RECIPE, RUN, same, sources
-from tests.training.parts_embeddings import assert_killed, run_python
+from tests.training.parts_embeddings import assert_killed
 from training.distill import distill
 from training.losses import LossSettings
 from training.manifest import open_manifest

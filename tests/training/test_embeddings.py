@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.parts_embeddings import assert_killed, content, names, random_rows, run_python, stored
+from tests.parts_forked import run_python
+from tests.training.parts_embeddings import assert_killed, content, names, random_rows, stored
 from training.embeddings import EmbeddingsWriter, ShardedEmbeddings, blocks, check_embeddings, open_embeddings, rows_of
 from training.errors import EmbeddingsError, StorageError
 

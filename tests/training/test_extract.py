@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tests.parts import PATIENCE
-from tests.training.parts_embeddings import assert_killed, content, run_python
+from tests.parts_forked import run_python
+from tests.training.parts_embeddings import assert_killed, content
 from tests.training.parts_extract import LevelTeacher, tone, tones
 from training.clips import read_clip
 from training.embeddings import check_embeddings, open_embeddings

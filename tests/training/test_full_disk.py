@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.parts_embeddings import blobs, content, run_python, stored
+from tests.parts_forked import run_python
+from tests.training.parts_embeddings import blobs, content, stored
 from tests.training.test_cluster import LEVELS, PREPARED
 from tests.training.test_soundscapes import PATTERNS, SETTINGS, materials
 from training.cluster import cluster

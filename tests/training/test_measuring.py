@@ -7,7 +7,8 @@ import pytest
 
 from ssondo_stream.bundle import StudentSpec
 from ssondo_stream.windowed import WindowedStream
-from tests.training.parts_embeddings import assert_killed, run_python
+from tests.parts_forked import run_python
+from tests.training.parts_embeddings import assert_killed
 from tests.training.parts_measuring import SETTINGS, clips, left, measure, recordings, renamed
 from tests.training.parts_streams import Fickle
 from training.annotations import Heard

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.parts_embeddings import assert_killed, content, run_python
+from tests.parts_forked import run_python
+from tests.training.parts_embeddings import assert_killed, content
 from tests.training.parts_probe import clips
 from training.errors import SettingsError, StorageError
 from training.files import locked

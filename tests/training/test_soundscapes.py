@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.training.parts_embeddings import assert_killed, content, run_python
+from tests.parts_forked import run_python
+from tests.training.parts_embeddings import assert_killed, content
 from tests.training.parts_sources import backgrounds, clips
 from training.annotations import annotated_recordings, read_annotations
 from training.errors import ManifestError, SettingsError

@@ -8,7 +8,8 @@ import pytest
 from ssondo_stream.bundle import StudentSpec
 from ssondo_stream.students import ColumnTagger, MobileNetV3
 from ssondo_stream.students.export import write_bundle
-from tests.training.parts_embeddings import assert_killed, content, run_python
+from tests.parts_forked import run_python
+from tests.training.parts_embeddings import assert_killed, content
 from tests.training.parts_verifier import LABELS, folders
 from training.annotations import annotated_recordings, annotation_path, write_annotations
 from training.errors import ManifestError, SettingsError, StorageError, TrainingError
