@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.parts import PATIENCE
+from tests.parts import PATIENCE, free_port
+from tests.parts_forked import run_python
 from tests.training.parts_distill import RECIPE, RUN, losses, recipe_file, sources, tensors
 from tests.training.parts_embeddings import ROOT
 from training.distill import distill
@@ -38,16 +40,32 @@ OPTIONS: dict[str, dict[str, object]] = {
 }
 
 
-def train_as_two(folder: Path, out: Path, stop_after: int) -> None:
-    """The command, as torchrun starts it."""
+ONE_OF_TWO = f"""
+import os, sys, warnings
+from training.cli import main
+
+warnings.filterwarnings("ignore", {HARMLESS!r})
+names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+os.environ.update(zip(names, (sys.argv[1], sys.argv[1], "2", "127.0.0.1", sys.argv[2])))
+sys.argv[:3] = ["ssondo-train"]
+main()
+"""
+
+
+def train_as_two(folder: Path, out: Path, stop_after: int, *, torchrun: bool) -> None:
+    """The command, as torchrun starts it, or started as torchrun does, which takes less time."""
     data = folder / "data"
     step = ["distill", folder / "recipe.toml", "--manifest", data / "meta.csv", "--embeddings", data / "embeddings"]
+    step += ["--clusters", data, "--out", out, *FLAGS, "--stop-after", stop_after]
+    told = [by_torchrun(step)] if torchrun else by_hand(step)
+    assert not any(done.returncode for done in told), [done.stderr for done in told]
+    assert sum(done.stdout.count(str(out)) for done in told) == 1, told
+
+
+def by_torchrun(step: list[object]) -> subprocess.CompletedProcess[str]:
     two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.cli"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            *map(str, [*two, *step, "--clusters", data, "--out", out, *FLAGS, "--stop-after", stop_after]),
-        ],
+    return subprocess.run(
+        [sys.executable, *two, *map(str, step)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": f"error,ignore:{HARMLESS}"},
         capture_output=True,
         text=True,
@@ -55,8 +73,12 @@ def train_as_two(folder: Path, out: Path, stop_after: int) -> None:
         timeout=PATIENCE * 120,
         cwd=ROOT,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count(str(out)) == 1, done.stdout
+
+
+def by_hand(step: list[object]) -> list[subprocess.CompletedProcess[str]]:
+    port = free_port()
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda rank: run_python(ONE_OF_TWO, rank, port, *step), range(2)))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +106,7 @@ def test_two_processes_have_the_losses_of_one(
         str(recipe_file(tmp_path, loss=LossSettings(loss), augment=augment, student=student, optimiser=optimiser))
     )
     distill(recipe, data, tmp_path / "one", RUN)
-    train_as_two(tmp_path, tmp_path / "two", stop_after)
+    train_as_two(tmp_path, tmp_path / "two", stop_after, torchrun=loss == "contrastive")
     distill(recipe, data, tmp_path / "two", RUN)
     ours, expected = losses(tmp_path / "two"), losses(tmp_path / "one")
     # torch's batch norm adds up single precision naively in this memory format: the loss of an ERes2Net differs from
