@@ -29,7 +29,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module", params=MODES, ids="-".join)
 def student(request: pytest.FixtureRequest, bundles: dict[str, Path]) -> LoadedStudent:
     name, mode = request.param
-    return load_student(bundles[name], mode=mode)
+    return load_student(bundles[name], mode=mode, threads=2)
 
 
 def run(engine: StreamingEngine, audio: Samples, cuts: list[int], start: int = 0) -> list[Prediction]:
