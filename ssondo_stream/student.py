@@ -158,8 +158,10 @@ class LoadedStudent:
             )
 
     def _check_verifier(self, bundle: Path, frames: Frames) -> None:
+        if not self._verifier:
+            return
         try:
-            evidence = self._verifier.run(frames) if self._verifier else self._bias
+            evidence = self._verifier.run(frames)
         except Exception as error:  # as above
             raise BundleError(f"{bundle}: the verifier does not take frames of {frames.shape}: {error}") from error
         if evidence.shape != (len(self.spec.labels),):

@@ -43,9 +43,8 @@ class _Told(threading.Thread):
         self.text = ""
 
     def run(self) -> None:
-        with os.fdopen(os.dup(self._reader.fileno())) as pipe:
+        with self._reader, open(self._reader.fileno(), closefd=False) as pipe:
             self.text = pipe.read()
-        self._reader.close()
 
 
 def _run(program: str, arguments: list[str], out: Connection, error: Connection) -> None:

@@ -131,17 +131,17 @@ def probe(data: ProbeData, settings: ProbeSettings | None = None, *, progress: b
     settings = settings or ProbeSettings()
     splits = check_probe(data, settings)
     scores = np.full(data.targets.shape, np.nan, np.float32)
-    results: list[FoldResult] = []
+    results = []
     with closing(bar("probe", len(splits) + 1, unit="head", shown=progress)) as shown:
+        # folds that are given are all left out of one head, which is the one to keep
+        kept = None if settings.tested is None else _fitted(data.where(splits[0][1]), settings)
         for fold, fitted_on in splits:
             tested = data.folds == fold
-            if settings.tested is None or not results:  # else all folds that are tested are left out of one head
-                recipe, head = _fitted(data.where(fitted_on), settings)
+            recipe, head = kept or _fitted(data.where(fitted_on), settings)
             scores[tested] = head_scores(head, data.embeddings[tested], settings.task)
             results.append(FoldResult(fold, int(tested.sum()), recipe, _estimate(scores, data, tested, settings)))
             shown.update()
-        if settings.tested is None:
-            recipe, head = _fitted(data, settings)
+        recipe, head = kept or _fitted(data, settings)
         shown.update()
     tested = np.isin(data.folds, [fold for fold, _ in splits])
     thresholds = tuple(best_threshold(scores[tested, i], data.targets[tested, i]) for i in range(len(data.labels)))

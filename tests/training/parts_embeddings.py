@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from training.embeddings import EmbeddingsWriter, Precision
 
-ROOT = Path(__file__).parents[2]
-
 
 def random_rows(count: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
     """Rows that any precision stores without loss."""

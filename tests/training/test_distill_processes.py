@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from tests.parts import PATIENCE, free_port
-from tests.parts_forked import run_python
+from tests.parts_forked import ROOT, run_python
 from tests.training.parts_distill import RECIPE, RUN, losses, recipe_file, sources, tensors
-from tests.training.parts_embeddings import ROOT
 from training.distill import distill
 from training.losses import LossSettings
 from training.recipe import load_recipe

@@ -16,8 +16,8 @@ from ssondo_stream.mel import MelConfig
 from ssondo_stream.students import ColumnTagger, MobileNetV3
 from ssondo_stream.students.export import write_bundle
 from tests.parts import PATIENCE
+from tests.parts_forked import ROOT
 from tests.training.parts_distill import CLIPS, RECIPE, recipe_file, sources, tones
-from tests.training.parts_embeddings import ROOT
 from tests.training.parts_train_cli import ssondo_train
 from tests.training.parts_verifier import folders
 from training import recipe
